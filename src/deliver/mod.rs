@@ -1,0 +1,31 @@
+//! The way of an outcome: look-up, fan-out, attempts, and what becomes of each delivery.
+
+mod deadline;
+mod delivery;
+mod record;
+
+pub use deadline::Deadline;
+pub use record::{RecordReport, record};
+
+use tokio::sync::Semaphore;
+
+use crate::outbound::registry::Registry;
+use crate::outbound::webhook::Webhook;
+
+/// Attempts in flight at once in this process: Lambda allows 1,024 file descriptors, and a receiver that is slow
+/// must not be met by a whole batch at the same time.
+const CONCURRENT_ATTEMPTS: usize = 64;
+
+/// What every invocation shares, made once per cold start. Nothing in it belongs to one invocation.
+#[derive(Debug)]
+pub struct App {
+    registry: Registry,
+    webhook: Webhook,
+    slots: Semaphore,
+}
+
+impl App {
+    pub fn new(registry: Registry, webhook: Webhook) -> Self {
+        Self { registry, webhook, slots: Semaphore::new(CONCURRENT_ATTEMPTS) }
+    }
+}

@@ -1,0 +1,75 @@
+//! What is wrong with something a person or a producer wrote, and what was expected instead.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A wrong place in an input: where it is and what was expected there.
+///
+/// It has no room for the value that was found, because values may be secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// JSON path, name of a setting, or part of an envelope.
+    pub path: String,
+    /// What belongs there; ends the sentence "expected …".
+    pub expected: Cow<'static, str>,
+}
+
+impl Problem {
+    pub fn new(path: impl Into<String>, expected: impl Into<Cow<'static, str>>) -> Self {
+        Self { path: label(&path.into(), 120), expected: expected.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: expected {}", self.path, self.expected)
+    }
+}
+
+/// Several problems in one sentence; the rest is counted, so that a log line stays readable.
+pub fn sentence(problems: &[Problem]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = problems.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if problems.len() > SHOWN {
+        text.push_str(&format!("; and {} more", problems.len() - SHOWN));
+    }
+    text
+}
+
+/// Foreign text as a log line may show it: control characters replaced, at most `max` bytes.
+pub fn label(text: &str, max: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(max));
+    for c in text.chars() {
+        let c = if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}') {
+            '\u{fffd}'
+        } else {
+            c
+        };
+        if shown.len() + c.len_utf8() > max {
+            shown.push('…');
+            break;
+        }
+        shown.push(c);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_has_no_control_characters_and_a_limit() {
+        assert_eq!(label("a\nb\u{1b}[31m", 100), "a\u{fffd}b\u{fffd}[31m");
+        assert_eq!(label("äää", 4), "ää…");
+        assert_eq!(label("äää", 6), "äää");
+    }
+
+    #[test]
+    fn a_sentence_names_the_first_problems_and_counts_the_rest() {
+        let problems: Vec<_> = (0..10).map(|n| Problem::new(format!("p{n}"), "x")).collect();
+        let text = sentence(&problems);
+        assert!(text.starts_with("`p0`: expected x; `p1`"), "{text}");
+        assert!(text.ends_with("`p4`: expected x; and 5 more"), "{text}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Which destinations an outcome goes to.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::destination::{Destination, Filter, ID_EXPECTED, is_id};
+use super::document::Document;
+use super::outcome::Outcome;
+use super::problem::Problem;
+
+/// The destinations of one detection, and what is wrong with the rest of the list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    pub destinations: Vec<String>,
+    pub problems: Vec<Problem>,
+}
+
+impl Route {
+    /// Reads a list of destination ids; a repeated id counts once.
+    pub fn parse(path: &str, value: &Value) -> Self {
+        let mut route = Self::default();
+        let Some(ids) = value.as_array().filter(|ids| !ids.is_empty()) else {
+            route.problems.push(Problem::new(path, "a list of destination ids, at least one"));
+            return route;
+        };
+        for (index, id) in ids.iter().enumerate() {
+            match id.as_str().filter(|id| is_id(id)) {
+                None => route.problems.push(Problem::new(format!("{path}[{index}]"), ID_EXPECTED)),
+                Some(id) if route.destinations.iter().any(|known| known == id) => {}
+                Some(id) => route.destinations.push(id.to_owned()),
+            }
+        }
+        route
+    }
+}
+
+/// One turn of an outcome: a destination, or what stands in its place.
+#[derive(Debug)]
+pub enum Turn {
+    Send(Arc<Destination>),
+    Filtered(Arc<Destination>, Filter),
+    /// The destination has problems of its own.
+    Invalid {
+        id: String,
+        problems: Vec<Problem>,
+    },
+    /// The route names a destination that does not exist.
+    Unknown {
+        id: String,
+    },
+    /// The route itself has problems.
+    InvalidRoute {
+        problems: Vec<Problem>,
+    },
+}
+
+/// What the document says about an outcome. No turn at all means that there is no route.
+pub fn turns(document: &Document, outcome: &Outcome) -> Vec<Turn> {
+    let turn = |id: &String| match document.destinations.get(id) {
+        None => Turn::Unknown { id: id.clone() },
+        Some(Err(problems)) => Turn::Invalid { id: id.clone(), problems: problems.clone() },
+        Some(Ok(destination)) => match destination.filter(outcome) {
+            Some(filter) => Turn::Filtered(destination.clone(), filter),
+            None => Turn::Send(destination.clone()),
+        },
+    };
+    let Some(routes) = &document.routes else {
+        return document.destinations.keys().map(turn).collect();
+    };
+    let Some(route) = routes.get(&outcome.detection_id).or_else(|| routes.get("*")) else {
+        return Vec::new();
+    };
+    let mut turns: Vec<_> = route.destinations.iter().map(turn).collect();
+    if !route.problems.is_empty() {
+        turns.push(Turn::InvalidRoute { problems: route.problems.clone() });
+    }
+    turns
+}

@@ -1,0 +1,174 @@
+//! Opens what an outcome arrives in. The outcome itself is cut out byte for byte, never written anew.
+//!
+//! Accepted, alone and inside an SQS message's body: the bare outcome, an SNS notification, an EventBridge event,
+//! and a `Records` event of either. So whatever AWS moves from one place to another is still understood.
+
+use std::collections::HashMap;
+
+use aws_lambda_events::sqs::SqsMessage;
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::domain::outcome::{Outcome, Refused, members, resembles, string};
+use crate::domain::problem::Problem;
+use crate::domain::record::{Origin, Record};
+
+/// An event that is none of the accepted shapes.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", UnknownShape::ACCEPTED)]
+pub(super) struct UnknownShape;
+
+impl UnknownShape {
+    pub(super) const ACCEPTED: &str = "Accepted are: a detection outcome (a JSON object with detection_id), an SQS event \
+        (Records with body), an SNS event (Records with Sns.Message, or Type Notification with Message), an EventBridge \
+        event (detail-type with detail), and SNS or EventBridge inside an SQS body.";
+}
+
+/// What an event holds.
+#[derive(Debug)]
+pub(super) struct Event {
+    /// Whether it is answered with the ids of failed messages (SQS) or with reports.
+    pub(super) is_batch: bool,
+    pub(super) records: Vec<Record>,
+}
+
+type Fields<'a> = HashMap<String, &'a RawValue>;
+
+/// SNS inside EventBridge inside SQS and the like; deeper nesting is nobody's pipeline.
+const MAX_DEPTH: usize = 4;
+
+/// Opens an event. `Err` when nothing in it can be told apart as a record.
+pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
+    let fields = members(event.get()).map_err(|_| UnknownShape)?;
+    if let Some(records) = fields.get("Records").filter(|_| !is_outcome(&fields)) {
+        return open_records(records);
+    }
+    let (origin, known) = match shape(&fields) {
+        Shape::Notification(_) => (Origin::Sns, true),
+        Shape::EventBridge(_) => (Origin::EventBridge, true),
+        Shape::Outcome => (Origin::Direct, resembles(&fields)),
+    };
+    if !known {
+        return Err(UnknownShape);
+    }
+    let records = unwrap(&Bytes::copy_from_slice(event.get().as_bytes()), 0)
+        .into_iter()
+        .map(|outcome| Record { origin, message_id: None, receive_count: 1, outcome })
+        .collect();
+    Ok(Event { is_batch: false, records })
+}
+
+fn open_records(records: &RawValue) -> Result<Event, UnknownShape> {
+    let items: Vec<&RawValue> = serde_json::from_str(records.get()).map_err(|_| UnknownShape)?;
+    let mut opened = Vec::with_capacity(items.len());
+    let mut is_batch = items.is_empty();
+    for (index, item) in items.iter().enumerate() {
+        let fields = members(item.get()).unwrap_or_default();
+        if let Some(message) = sns_message(&fields) {
+            let outcomes = unwrap_string(message, &format!("Records[{index}].Sns.Message"), 0);
+            opened.extend(outcomes.into_iter().map(|outcome| Record {
+                origin: Origin::Sns,
+                message_id: None,
+                receive_count: 1,
+                outcome,
+            }));
+        } else if is_sqs(&fields) {
+            is_batch = true;
+            opened.extend(open_message(item, &fields, index));
+        } else {
+            return Err(UnknownShape);
+        }
+    }
+    Ok(Event { is_batch, records: opened })
+}
+
+/// One SQS message. Whatever is wrong with it, its id is reported.
+fn open_message(item: &RawValue, fields: &Fields<'_>, index: usize) -> Vec<Record> {
+    // AWS's type where it fits; a message that it cannot hold is no reason to lose the id or the body.
+    let message: SqsMessage = serde_json::from_str(item.get()).unwrap_or_default();
+    let message_id = fields.get("messageId").and_then(|id| string(id)).filter(|id| !id.is_empty());
+    let receive_count =
+        message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
+    let path = format!("Records[{index}].body");
+    let outcomes = match (message.body, fields.get("body")) {
+        (Some(body), _) => unwrap(&Bytes::from(body), 0),
+        (None, Some(body)) => unwrap_string(body, &path, 0),
+        (None, None) => vec![Err(Problem::new(path, "a string with a detection outcome, but it is missing").into())],
+    };
+    outcomes
+        .into_iter()
+        .map(|outcome| Record { origin: Origin::Sqs, message_id: message_id.clone(), receive_count, outcome })
+        .collect()
+}
+
+fn is_sqs(fields: &Fields<'_>) -> bool {
+    match fields.get("eventSource").and_then(|source| string(source)) {
+        Some(source) => source == "aws:sqs",
+        None => fields.contains_key("body") || fields.contains_key("messageId"),
+    }
+}
+
+fn sns_message<'a>(fields: &Fields<'a>) -> Option<&'a RawValue> {
+    members(fields.get("Sns")?.get()).ok()?.get("Message").copied()
+}
+
+enum Shape<'a> {
+    Notification(&'a RawValue),
+    EventBridge(&'a RawValue),
+    Outcome,
+}
+
+/// An outcome may carry any further field, also one that is named like an envelope's.
+fn is_outcome(fields: &Fields<'_>) -> bool {
+    fields.contains_key("detection_id")
+}
+
+fn shape<'a>(fields: &Fields<'a>) -> Shape<'a> {
+    if is_outcome(fields) {
+        return Shape::Outcome;
+    }
+    let is_notification = fields.get("Type").and_then(|kind| string(kind)).is_some_and(|kind| kind == "Notification");
+    match (fields.get("Message"), fields.get("detail")) {
+        (Some(message), _) if is_notification => Shape::Notification(message),
+        (_, Some(detail)) if fields.contains_key("detail-type") => Shape::EventBridge(detail),
+        _ => Shape::Outcome,
+    }
+}
+
+/// The outcomes in a text: one, unless it is a whole `Records` event.
+fn unwrap(text: &Bytes, depth: usize) -> Vec<Result<Outcome, Refused>> {
+    let fields = std::str::from_utf8(text).ok().and_then(|text| members(text).ok()).unwrap_or_default();
+    if depth >= MAX_DEPTH || is_outcome(&fields) {
+        return vec![Outcome::parse(text)];
+    }
+    let cut = |inner: &RawValue| text.slice_ref(inner.get().as_bytes());
+    let items: Vec<&RawValue> =
+        fields.get("Records").and_then(|records| serde_json::from_str(records.get()).ok()).unwrap_or_default();
+    if !items.is_empty() {
+        return items.iter().enumerate().flat_map(|(index, item)| unwrap_item(item, index, depth)).collect();
+    }
+    match shape(&fields) {
+        Shape::Notification(message) => unwrap_string(message, "Message", depth + 1),
+        Shape::EventBridge(detail) => unwrap(&cut(detail), depth + 1),
+        Shape::Outcome => vec![Outcome::parse(text)],
+    }
+}
+
+/// One record of a `Records` event that itself lies in a message.
+fn unwrap_item(item: &RawValue, index: usize, depth: usize) -> Vec<Result<Outcome, Refused>> {
+    let fields = members(item.get()).unwrap_or_default();
+    match sns_message(&fields).or_else(|| fields.get("body").copied()) {
+        Some(text) => unwrap_string(text, &format!("Records[{index}]"), depth + 1),
+        None => vec![Err(Problem::new(format!("Records[{index}]"), "an SNS or SQS record").into())],
+    }
+}
+
+fn unwrap_string(value: &RawValue, path: &str, depth: usize) -> Vec<Result<Outcome, Refused>> {
+    match string(value) {
+        Some(text) => unwrap(&Bytes::from(text), depth),
+        None => vec![Err(Problem::new(path, "a string with a detection outcome").into())],
+    }
+}
+
+#[cfg(test)]
+mod tests;

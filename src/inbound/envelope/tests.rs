@@ -1,0 +1,134 @@
+use super::*;
+use serde_json::{Value, json};
+
+/// White space, an escape and a number's spelling that a re-serialisation would change.
+const OUTCOME: &str = r#"{ "detection_id": 123, "detection_name": "\u00e9\/", "severity":"HIGH","outcome":"MATCHED",
+ "match_count": 5, "replay_link":"https://x/","run_id":"r1","extra":1.50e2 , "n":null }"#;
+
+fn open_value(value: &Value) -> Event {
+    open(&RawValue::from_string(value.to_string()).unwrap()).unwrap()
+}
+
+fn sqs(body: &str) -> Value {
+    json!({ "messageId": "m1", "body": body, "eventSource": "aws:sqs", "attributes": { "ApproximateReceiveCount": "3" } })
+}
+
+fn notification(message: &str) -> Value {
+    json!({ "Type": "Notification", "MessageId": "x", "Message": message })
+}
+
+fn eventbridge() -> String {
+    format!(r#"{{"version":"0","detail-type":"Detection Outcome","source":"platform","detail": {OUTCOME} }}"#)
+}
+
+#[test]
+fn the_outcome_is_byte_exact_from_every_envelope() {
+    let sns = json!({ "Records": [{ "EventSource": "aws:sns", "Sns": notification(OUTCOME) }] });
+    let events: Vec<(String, Origin)> = vec![
+        (OUTCOME.into(), Origin::Direct),
+        (json!({ "Records": [sqs(OUTCOME)] }).to_string(), Origin::Sqs),
+        (sns.to_string(), Origin::Sns),
+        (notification(OUTCOME).to_string(), Origin::Sns),
+        (eventbridge(), Origin::EventBridge),
+        (json!({ "Records": [sqs(&notification(OUTCOME).to_string())] }).to_string(), Origin::Sqs),
+        (json!({ "Records": [sqs(&eventbridge())] }).to_string(), Origin::Sqs),
+        // What AWS moves keeps its envelope.
+        (json!({ "Records": [sqs(&sns.to_string())] }).to_string(), Origin::Sqs),
+        (json!({ "Records": [sqs(&notification(&eventbridge()).to_string())] }).to_string(), Origin::Sqs),
+        (json!({ "Records": [sqs(&json!({ "Records": [sqs(OUTCOME)] }).to_string())] }).to_string(), Origin::Sqs),
+    ];
+    for (text, origin) in events {
+        let event = open(&RawValue::from_string(text.clone()).unwrap()).unwrap();
+        let [record] = event.records.as_slice() else { panic!("{text}") };
+        assert_eq!(record.outcome.as_ref().unwrap().body, OUTCOME.as_bytes(), "{text}");
+        assert_eq!(record.origin, origin, "{text}");
+        assert_eq!(event.is_batch, origin == Origin::Sqs, "{text}");
+    }
+}
+
+#[test]
+fn a_bad_record_keeps_its_id_and_leaves_its_neighbours_alone() {
+    let lone_surrogate = r#"{"messageId":"m5","eventSource":"aws:sqs","body":"\ud800"}"#;
+    let text = format!(
+        r#"{{"Records":[{},{},{},{},{lone_surrogate},{},5]}}"#,
+        json!({ "messageId": "m1", "eventSource": "aws:sqs", "body": "{not json" }),
+        json!({ "messageId": "m2", "eventSource": "aws:sqs", "body": { "an": "object" } }),
+        json!({ "messageId": "m3", "eventSource": "aws:sqs" }),
+        json!({ "messageId": "m4", "eventSource": "aws:sqs", "body": OUTCOME, "attributes": 5 }),
+        json!({ "eventSource": "aws:sqs", "body": OUTCOME }),
+    )
+    .replace(",5]", "]");
+    let event = open(&RawValue::from_string(text).unwrap()).unwrap();
+    let seen: Vec<_> =
+        event.records.iter().map(|record| (record.message_id.as_deref(), record.outcome.is_ok())).collect();
+    assert_eq!(
+        seen,
+        [
+            (Some("m1"), false),
+            (Some("m2"), false),
+            (Some("m3"), false),
+            (Some("m4"), true),
+            (Some("m5"), false),
+            (None, true)
+        ]
+    );
+}
+
+#[test]
+fn the_receive_count_is_taken_from_the_message() {
+    assert_eq!(open_value(&json!({ "Records": [sqs(OUTCOME)] })).records[0].receive_count, 3);
+}
+
+#[test]
+fn an_empty_batch_is_a_batch_without_records() {
+    let event = open_value(&json!({ "Records": [] }));
+    assert!(event.is_batch && event.records.is_empty());
+}
+
+#[test]
+fn what_has_no_known_shape_is_refused_as_a_whole() {
+    for value in [
+        json!(null),
+        json!(5),
+        json!("text"),
+        json!([]),
+        json!({}),
+        json!({ "hello": "world" }),
+        json!({ "Records": 5 }),
+        json!({ "Records": [5] }),
+        json!({ "Records": [{ "eventSource": "aws:s3", "s3": {} }] }),
+        json!({ "Records": [{ "eventSource": "aws:kinesis", "kinesis": {} }] }),
+        json!({ "Type": "SubscriptionConfirmation" }),
+    ] {
+        assert!(open(&RawValue::from_string(value.to_string()).unwrap()).is_err(), "{value}");
+    }
+}
+
+#[test]
+fn a_direct_outcome_with_missing_fields_is_a_refused_record_not_an_unknown_shape() {
+    let event = open_value(&json!({ "detection_name": "x" }));
+    let refused = event.records[0].outcome.as_ref().unwrap_err();
+    assert_eq!(refused.problems[0].path, "detection_id");
+}
+
+#[test]
+fn an_outcome_may_have_fields_named_like_an_envelopes() {
+    let mut outcome: Value = serde_json::from_str(OUTCOME).unwrap();
+    outcome.as_object_mut().unwrap().extend(
+        json!({ "Records": [], "Type": "Notification", "Message": "x", "detail-type": "x", "detail": {} })
+            .as_object()
+            .unwrap()
+            .clone(),
+    );
+    let event = open_value(&outcome);
+    assert_eq!(event.records[0].outcome.as_ref().unwrap().body, outcome.to_string().as_bytes());
+}
+
+#[test]
+fn endless_nesting_ends() {
+    let mut text = OUTCOME.to_owned();
+    for _ in 0..20 {
+        text = notification(&text).to_string();
+    }
+    assert!(open(&RawValue::from_string(text).unwrap()).unwrap().records[0].outcome.is_err());
+}

@@ -1,0 +1,30 @@
+//! From an invocation to its answer.
+
+use futures_util::future::join_all;
+use lambda_runtime::{Context, LambdaEvent};
+use serde_json::value::RawValue;
+
+use super::answer::{self, Answer, InvocationFailed};
+use super::envelope::{UnknownShape, open};
+use crate::deliver::{App, Deadline, record};
+use crate::telemetry::{self, Invocation};
+
+/// Handles one invocation. All its records are delivered together; each has its own fate.
+pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, InvocationFailed> {
+    let deadline = Deadline::of_invocation(event.context.deadline);
+    let invocation = invocation(&event.context);
+    let Ok(event) = open(&event.payload) else {
+        telemetry::unknown_shape(UnknownShape::ACCEPTED, &invocation);
+        return Err(InvocationFailed::UnknownShape);
+    };
+    let reports = join_all(event.records.iter().map(|item| record(app, item, deadline, &invocation))).await;
+    let outcomes: Vec<_> = event.records.into_iter().zip(reports).collect();
+    if event.is_batch { answer::batch(&outcomes) } else { answer::reports(outcomes) }
+}
+
+fn invocation(context: &Context) -> Invocation {
+    // "Root=1-5759e988-…;Parent=…;Sampled=1": the header's form in X-Ray's documentation.
+    let root =
+        |header: &String| header.split(';').find_map(|part| part.trim().strip_prefix("Root=")).map(ToOwned::to_owned);
+    Invocation { request_id: context.request_id.clone(), xray_trace_id: context.xray_trace_id.as_ref().and_then(root) }
+}

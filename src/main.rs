@@ -1,0 +1,54 @@
+//! Cold start: settings, clients, run. Nothing here calls anybody but Lambda's Runtime API.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use detection_outcome_handler::deliver::App;
+use detection_outcome_handler::domain::problem::sentence;
+use detection_outcome_handler::outbound::registry::Registry;
+use detection_outcome_handler::outbound::webhook::Webhook;
+use detection_outcome_handler::settings::{self, ProcessEnvironment, Settings};
+use detection_outcome_handler::{inbound, telemetry};
+use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
+use serde_json::value::RawValue;
+
+// One thread: a delivery waits, it does not compute, and more threads double the work per event.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    telemetry::init(settings::log_settings(&ProcessEnvironment));
+    if !settings::is_inside_lambda(&ProcessEnvironment) {
+        telemetry::failed_start("this program runs inside AWS Lambda; to run it here, use `cargo lambda watch`");
+        return ExitCode::FAILURE;
+    }
+    let app = match start() {
+        Ok(app) => Arc::new(app),
+        Err(problems) => {
+            telemetry::failed_start(&problems);
+            inbound::report_failed_start(&problems).await;
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(app).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            telemetry::stopped(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Makes what every invocation shares; the error says all that is wrong.
+fn start() -> Result<App, String> {
+    let settings = Settings::parse(&ProcessEnvironment).map_err(|problems| sentence(&problems))?;
+    let webhook = Webhook::new(&Arc::new(settings.allowed_networks)).map_err(|error| error.to_string())?;
+    Ok(App::new(Registry::new(settings.registry), webhook))
+}
+
+async fn run(app: Arc<App>) -> Result<(), Error> {
+    let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let app = app.clone();
+        async move { inbound::handle(&app, event).await }
+    });
+    // One invocation at a time on Lambda, several on Lambda Managed Instances.
+    Runtime::new(handler).run_concurrent().await
+}

@@ -1,0 +1,112 @@
+//! The guard on addresses, placed where it cannot be bypassed: inside the resolver whose answer is dialled.
+//!
+//! There is no second look-up, so a name cannot change its mind between check and connection. Addresses written in
+//! a URL never reach a resolver; [`Guard::check_literal`] judges those.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::Host;
+
+use super::trace;
+use crate::domain::address::{AllowedNetworks, Refusal, judge};
+use crate::telemetry;
+
+/// Judges every address of one client; the client for `http://` has a stricter one of its own.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    allowed: Arc<AllowedNetworks>,
+    plain_http: bool,
+}
+
+/// All addresses of a host are refused.
+#[derive(Debug, thiserror::Error)]
+#[error("every address of the host is refused")]
+pub(super) struct AddressRefused(pub(super) Refusal);
+
+/// The host's name led to no address.
+#[derive(Debug, thiserror::Error)]
+#[error("the host name does not resolve")]
+pub(super) struct NameUnresolved;
+
+impl Guard {
+    pub(super) fn new(allowed: Arc<AllowedNetworks>, plain_http: bool) -> Self {
+        Self { allowed, plain_http }
+    }
+
+    fn judge(&self, ip: IpAddr) -> Result<(), Refusal> {
+        judge(ip, self.plain_http, &self.allowed)
+    }
+
+    /// Judges a host that is an address already.
+    pub(super) fn check_literal(&self, host: Option<Host<&str>>) -> Result<(), Refusal> {
+        match host {
+            Some(Host::Ipv4(ip)) => self.judge(ip.into()),
+            Some(Host::Ipv6(ip)) => self.judge(ip.into()),
+            Some(Host::Domain(_)) | None => Ok(()),
+        }
+    }
+
+    /// The addresses that may be dialled; an error if there is none.
+    fn admit(
+        &self,
+        host: &str,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
+        let total = addresses.len();
+        let mut refusal = None;
+        let admitted: Vec<_> = addresses
+            .into_iter()
+            .filter(|address| self.judge(address.ip()).map_err(|reason| refusal = Some(reason)).is_ok())
+            .collect();
+        match refusal {
+            Some(refusal) if admitted.is_empty() => Err(AddressRefused(refusal).into()),
+            Some(_) => {
+                telemetry::mixed_addresses(host, total - admitted.len());
+                Ok(admitted)
+            }
+            None if admitted.is_empty() => Err(NameUnresolved.into()),
+            None => Ok(admitted),
+        }
+    }
+}
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let guard = self.clone();
+        Box::pin(async move {
+            trace::resolving();
+            // The system's resolver (getaddrinfo) gives its reason as text only, so one cause covers them all.
+            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await;
+            trace::resolved();
+            let addresses = addresses.map_err(|_| NameUnresolved)?.collect();
+            let admitted = guard.admit(name.as_str(), addresses)?;
+            Ok(Box::new(admitted.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect()
+    }
+
+    #[test]
+    fn refused_addresses_are_dropped_and_allowed_ones_are_used() {
+        let guard = Guard::new(Arc::default(), false);
+        let admitted = guard.admit("h", addresses(&["10.0.0.1", "8.8.8.8", "::1"])).unwrap();
+        assert_eq!(admitted, addresses(&["8.8.8.8"]));
+    }
+
+    #[test]
+    fn a_host_with_refused_addresses_alone_or_none_is_an_error_of_its_own() {
+        let guard = Guard::new(Arc::default(), false);
+        let error = guard.admit("h", addresses(&["169.254.169.254"])).unwrap_err();
+        assert_eq!(error.downcast_ref::<AddressRefused>().unwrap().0, Refusal::Forbidden);
+        assert!(guard.admit("h", Vec::new()).unwrap_err().is::<NameUnresolved>());
+    }
+}

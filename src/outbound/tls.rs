@@ -1,0 +1,76 @@
+//! The TLS configuration, and the two places where rustls lets us look on.
+
+use std::sync::Arc;
+
+use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption};
+use rustls::client::{Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, NamedGroup, RootCertStore, SignatureScheme};
+
+use super::trace;
+
+/// TLS 1.2 and 1.3 with Mozilla's roots. There is no switch that turns verification off.
+pub(super) fn config() -> Result<ClientConfig, rustls::Error> {
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(NoClientCertificate));
+    config.resumption = Resumption::store(Arc::new(Sessions(ClientSessionMemoryCache::new(64))));
+    Ok(config)
+}
+
+/// Has no certificate to show, but remembers that one was asked for.
+#[derive(Debug)]
+struct NoClientCertificate;
+
+impl ResolvesClientCert for NoClientCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        trace::client_certificate_demanded();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+/// Keeps sessions for resumption. Its first use in a connection tells that TCP stands and the handshake begins,
+/// which reqwest's connector does not say.
+#[derive(Debug)]
+struct Sessions(ClientSessionMemoryCache);
+
+impl ClientSessionStore for Sessions {
+    fn kx_hint(&self, server: &ServerName<'_>) -> Option<NamedGroup> {
+        trace::handshake_begun();
+        self.0.kx_hint(server)
+    }
+
+    fn set_kx_hint(&self, server: ServerName<'static>, group: NamedGroup) {
+        self.0.set_kx_hint(server, group);
+    }
+
+    fn set_tls12_session(&self, server: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.0.set_tls12_session(server, value);
+    }
+
+    fn tls12_session(&self, server: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        trace::handshake_begun();
+        self.0.tls12_session(server)
+    }
+
+    fn remove_tls12_session(&self, server: &ServerName<'static>) {
+        self.0.remove_tls12_session(server);
+    }
+
+    fn insert_tls13_ticket(&self, server: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.0.insert_tls13_ticket(server, value);
+    }
+
+    fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        trace::handshake_begun();
+        self.0.take_tls13_ticket(server)
+    }
+}

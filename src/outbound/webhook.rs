@@ -1,0 +1,181 @@
+//! One HTTP request to one destination. It states what happened and judges nothing.
+//!
+//! The client's error stays in here: its text holds the URL, and with it the secrets.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, header};
+use reqwest::{Client, Url};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::cause::cause;
+use super::guard::Guard;
+use super::trace::{self, Trace};
+use crate::domain::address::AllowedNetworks;
+use crate::domain::attempt::{Attempt, AttemptResult, Cause, Phase, Sent, Timings, retry_after};
+use crate::domain::destination::Destination;
+use crate::domain::outcome::Outcome;
+
+/// Sockets die while Lambda freezes the process between two invocations: a short idle time keeps few of them.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The clients for webhooks, made once per cold start.
+#[derive(Debug)]
+pub struct Webhook {
+    https: Guarded,
+    /// A client of its own, because a resolver is not told the scheme that it resolves for.
+    http: Guarded,
+}
+
+#[derive(Debug)]
+struct Guarded {
+    client: Client,
+    guard: Guard,
+}
+
+/// The clients could not be made. It does not depend on any destination.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be built")]
+pub struct ClientUnavailable;
+
+/// What ends an attempt that gets no response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The destination's timeout.
+    Timeout(Duration),
+    /// What is left of the invocation, where that is less.
+    Deadline(Duration),
+}
+
+impl Webhook {
+    pub fn new(allowed: &Arc<AllowedNetworks>) -> Result<Self, ClientUnavailable> {
+        let tls = super::tls::config().map_err(|_| ClientUnavailable)?;
+        let guarded = |plain_http| {
+            let guard = Guard::new(allowed.clone(), plain_http);
+            let client = Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .dns_resolver(Arc::new(guard.clone()))
+                .https_only(!plain_http)
+                // Defaults that would be wrong here: ten redirects, the environment's proxies, two silent retries.
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .http1_only()
+                .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+                .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+                .connector_layer(TimedLayer)
+                .build()
+                .map_err(|_| ClientUnavailable)?;
+            Ok(Guarded { client, guard })
+        };
+        Ok(Self { https: guarded(false)?, http: guarded(true)? })
+    }
+
+    /// POSTs the outcome. One timer covers everything from the name's resolution to the response's head.
+    pub async fn post(&self, destination: &Destination, outcome: &Outcome, limit: Limit) -> Attempt {
+        let endpoint = &destination.endpoint;
+        let Guarded { client, guard } = if endpoint.is_plain_http() { &self.http } else { &self.https };
+        if let Err(refusal) = guard.check_literal(endpoint.host()) {
+            let result = AttemptResult::Failed { cause: Cause::Refused(refusal), sent: Sent::Nothing };
+            return Attempt { result, timings: Timings::default() };
+        }
+        let request = request(client, destination, outcome);
+        let trace = Trace::default();
+        let started = Instant::now();
+        let (Limit::Timeout(time) | Limit::Deadline(time)) = limit;
+        let response = tokio::time::timeout(time, trace.clone().scope(request.send())).await;
+        let result = match response {
+            // The body is dropped unread: the status line decides, and a hostile body costs nothing.
+            Ok(Ok(response)) => head(&response, endpoint.expose_url()),
+            Ok(Err(error)) => {
+                let (cause, sent) = cause(&error, &trace);
+                AttemptResult::Failed { cause, sent }
+            }
+            Err(_) => {
+                let phase = trace.phase();
+                let cause = match limit {
+                    Limit::Timeout(_) => Cause::Timeout(phase),
+                    Limit::Deadline(_) => Cause::Deadline(phase),
+                };
+                AttemptResult::Failed {
+                    cause,
+                    sent: if phase == Phase::Response { Sent::Maybe } else { Sent::Nothing },
+                }
+            }
+        };
+        let head_arrived = matches!(result, AttemptResult::Response { .. });
+        Attempt { timings: trace.timings(started, head_arrived), result }
+    }
+}
+
+fn request(client: &Client, destination: &Destination, outcome: &Outcome) -> reqwest::RequestBuilder {
+    let endpoint = &destination.endpoint;
+    let mut request = client.post(endpoint.expose_url().clone());
+    if let Some((user, password)) = endpoint.expose_credentials() {
+        request = request.basic_auth(user, Some(password));
+    }
+    request
+        .headers(destination.headers.clone())
+        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header("webhook-id", &outcome.webhook_id)
+        .body(outcome.body.clone())
+}
+
+fn head(response: &reqwest::Response, url: &Url) -> AttemptResult {
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    AttemptResult::Response {
+        status: response.status().as_u16(),
+        retry_after: text(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now())),
+        location_origin: text(header::LOCATION).and_then(|location| url.join(location).ok()).and_then(|location| {
+            let host = location.host_str()?;
+            let port = location.port().map(|port| format!(":{port}")).unwrap_or_default();
+            Some(format!("{}://{host}{port}", location.scheme()))
+        }),
+    }
+}
+
+/// Tells the trace when a connection begins and when it stands.
+#[derive(Clone)]
+struct TimedLayer;
+
+impl<S> Layer<S> for TimedLayer {
+    type Service = Timed<S>;
+
+    fn layer(&self, connector: S) -> Timed<S> {
+        Timed(connector)
+    }
+}
+
+#[derive(Clone)]
+struct Timed<S>(S);
+
+impl<S, R> Service<R> for Timed<S>
+where
+    S: Service<R>,
+    S::Future: Send + 'static,
+    S::Response: Send,
+    S::Error: Send,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, target: R) -> Self::Future {
+        let connecting = self.0.call(target);
+        Box::pin(async move {
+            trace::connecting();
+            let connection = connecting.await?;
+            trace::connected();
+            Ok(connection)
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The environment, read once and whole: every problem is reported at once, none becomes a silent default.
+
+use tracing::level_filters::LevelFilter;
+
+use crate::domain::address::AllowedNetworks;
+use crate::domain::destination::{DEFAULT_TIMEOUT_SECONDS, Destination, Endpoint, MAX_TIMEOUT_SECONDS};
+use crate::domain::problem::Problem;
+use crate::outbound::registry::Place;
+use crate::telemetry::{Format, LogSettings};
+
+/// The names of all settings, as template and README list them.
+pub const NAMES: &[&str] = &[
+    "DESTINATIONS",
+    "WEBHOOK_URL",
+    "WEBHOOK_TIMEOUT",
+    "ALLOW_PRIVATE_CIDRS",
+    "LOCAL_RECEIVERS",
+    "AWS_LAMBDA_LOG_FORMAT",
+    "AWS_LAMBDA_LOG_LEVEL",
+];
+
+/// Id of the destination that `WEBHOOK_URL` makes.
+const DEFAULT_DESTINATION: &str = "default";
+
+/// What the environment says, beside logging.
+#[derive(Debug)]
+pub struct Settings {
+    pub registry: Place,
+    pub allowed_networks: AllowedNetworks,
+}
+
+/// Reads one variable; unset and empty are the same.
+pub trait Environment {
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+/// The process's own environment.
+#[derive(Debug)]
+pub struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    fn get(&self, name: &str) -> Option<String> {
+        // A value that is no Unicode is read lossily: it then fails where it is parsed, by its name.
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    }
+}
+
+/// Whether this process was started by Lambda or an emulator of it; outside there is nobody to serve.
+pub fn is_inside_lambda(environment: &impl Environment) -> bool {
+    environment.get("AWS_LAMBDA_RUNTIME_API").is_some_and(|address| !address.is_empty())
+}
+
+/// What Lambda's logging controls ask for. A wrong value leaves that part at its default and is reported by
+/// [`Settings::parse`], which needs a working log to be read.
+pub fn log_settings(environment: &impl Environment) -> LogSettings {
+    let mut ignored = Vec::new();
+    Reader { environment, problems: &mut ignored }.log_settings()
+}
+
+impl Settings {
+    pub fn parse(environment: &impl Environment) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut reader = Reader { environment, problems: &mut problems };
+        reader.log_settings();
+        let registry = reader.registry();
+        let allowed_networks = reader.allowed_networks();
+        match registry {
+            Some(registry) if problems.is_empty() => Ok(Self { registry, allowed_networks }),
+            _ => Err(problems),
+        }
+    }
+}
+
+struct Reader<'a, E> {
+    environment: &'a E,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<E: Environment> Reader<'_, E> {
+    fn get(&self, name: &str) -> Option<String> {
+        self.environment.get(name).filter(|value| !value.is_empty())
+    }
+
+    fn problem(&mut self, name: &str, expected: impl Into<std::borrow::Cow<'static, str>>) {
+        self.problems.push(Problem::new(name, expected));
+    }
+
+    fn log_settings(&mut self) -> LogSettings {
+        let format = match self.get("AWS_LAMBDA_LOG_FORMAT").map(|value| value.to_ascii_lowercase()).as_deref() {
+            None | Some("json") => Format::Json,
+            Some("text") => Format::Text,
+            Some(_) => {
+                self.problem("AWS_LAMBDA_LOG_FORMAT", "JSON or Text");
+                Format::Json
+            }
+        };
+        let level = match self.get("AWS_LAMBDA_LOG_LEVEL").map(|value| value.to_ascii_uppercase()).as_deref() {
+            None | Some("INFO") => LevelFilter::INFO,
+            Some("TRACE") => LevelFilter::TRACE,
+            Some("DEBUG") => LevelFilter::DEBUG,
+            Some("WARN") => LevelFilter::WARN,
+            // Nothing here is fatal and goes on; a failure to start must be seen all the same.
+            Some("ERROR" | "FATAL") => LevelFilter::ERROR,
+            Some(_) => {
+                self.problem("AWS_LAMBDA_LOG_LEVEL", "TRACE, DEBUG, INFO, WARN, ERROR or FATAL");
+                LevelFilter::INFO
+            }
+        };
+        LogSettings { format, level }
+    }
+
+    fn registry(&mut self) -> Option<Place> {
+        let timeout = self.webhook_timeout();
+        match (self.get("DESTINATIONS"), self.get("WEBHOOK_URL")) {
+            (Some(_), Some(_)) => {
+                self.problem("WEBHOOK_URL", "one of DESTINATIONS and WEBHOOK_URL, not both");
+                None
+            }
+            (None, None) => {
+                self.problem("DESTINATIONS", "file:PATH, but neither it nor WEBHOOK_URL is set");
+                None
+            }
+            (None, Some(url)) => match Endpoint::parse(&url) {
+                Ok(endpoint) => {
+                    let destination = Destination::new(DEFAULT_DESTINATION, endpoint, timeout?);
+                    Some(Place::Single(Box::new(destination)))
+                }
+                Err(expected) => {
+                    self.problem("WEBHOOK_URL", expected);
+                    None
+                }
+            },
+            (Some(place), None) => {
+                if self.get("WEBHOOK_TIMEOUT").is_some() {
+                    self.problem(
+                        "WEBHOOK_TIMEOUT",
+                        "nothing beside DESTINATIONS: a destination's timeout is its option `timeout`",
+                    );
+                }
+                match place.split_once(':') {
+                    Some(("file", path)) if !path.is_empty() => Some(Place::File(path.into())),
+                    _ => {
+                        self.problem("DESTINATIONS", "file:PATH");
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn webhook_timeout(&mut self) -> Option<u64> {
+        let Some(text) = self.get("WEBHOOK_TIMEOUT") else { return Some(DEFAULT_TIMEOUT_SECONDS) };
+        let seconds = text.parse().ok().filter(|seconds| (1..=MAX_TIMEOUT_SECONDS).contains(seconds));
+        if seconds.is_none() {
+            self.problem("WEBHOOK_TIMEOUT", "a whole number of seconds from 1 to 300");
+        }
+        seconds
+    }
+
+    fn allowed_networks(&mut self) -> AllowedNetworks {
+        let allowed =
+            match self.get("ALLOW_PRIVATE_CIDRS").map(|text| AllowedNetworks::parse(&text, "ALLOW_PRIVATE_CIDRS")) {
+                None => AllowedNetworks::default(),
+                Some(Ok(allowed)) => allowed,
+                Some(Err(problems)) => {
+                    self.problems.extend(problems);
+                    AllowedNetworks::default()
+                }
+            };
+        match self.get("LOCAL_RECEIVERS").as_deref() {
+            None | Some("false") => allowed,
+            Some("true") if self.is_real_lambda() => {
+                self.problem(
+                    "LOCAL_RECEIVERS",
+                    "false: in Lambda, loopback is the Runtime API and the extensions, never a receiver",
+                );
+                allowed
+            }
+            Some("true") => allowed.with_loopback(),
+            Some(_) => {
+                self.problem("LOCAL_RECEIVERS", "true or false");
+                allowed
+            }
+        }
+    }
+
+    /// Emulators leave `LAMBDA_TASK_ROOT` at another place or unset; SAM's container says what it is.
+    fn is_real_lambda(&self) -> bool {
+        self.get("LAMBDA_TASK_ROOT").is_some_and(|root| root.trim_end_matches('/') == "/var/task")
+            && self.get("AWS_SAM_LOCAL").is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests;

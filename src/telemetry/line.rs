@@ -1,0 +1,161 @@
+//! The lines there are, and the fields each has.
+
+use std::time::Duration;
+
+use tracing::Value;
+
+use crate::domain::attempt::Timings;
+use crate::domain::failure::{Code, Finding};
+use crate::domain::outcome::Outcome;
+use crate::domain::problem::{Problem, label, sentence};
+use crate::domain::report::{Gravity, Report};
+
+/// What identifies the invocation in every line that belongs to one.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    pub request_id: String,
+    /// The trace's root id alone, which is what X-Ray is searched by.
+    pub xray_trace_id: Option<String>,
+}
+
+/// An event whose level is known at run time only; tracing fixes the level of each place in the source.
+macro_rules! at {
+    ($gravity:expr, $($fields:tt)*) => {
+        match $gravity {
+            Gravity::Info => tracing::info!($($fields)*),
+            Gravity::Warn => tracing::warn!($($fields)*),
+            Gravity::Error => tracing::error!($($fields)*),
+        }
+    };
+}
+
+/// The result line of a delivery, or of a record that has none.
+pub fn result(report: &Report, outcome: Option<&Outcome>, invocation: &Invocation) {
+    let code = report.finding.as_ref().and_then(Finding::code);
+    let cause = report.finding.as_ref().and_then(Finding::cause);
+    let timings = report.timings.unwrap_or_default();
+    let detection_id = outcome.map(DetectionId::of);
+    at!(
+        report.gravity,
+        result = report.settled.name(),
+        code = code.map(Code::name),
+        cause = cause.as_deref(),
+        remedy = code.map(Code::remedy),
+        next = report.next,
+        detection_id = detection_id.as_ref().map(DetectionId::value),
+        detection_name = outcome.map(|outcome| outcome.detection_name.as_str()),
+        severity = outcome.map(|outcome| outcome.severity.name()),
+        outcome = outcome.map(|outcome| outcome.kind.name()),
+        run_id = outcome.and_then(|outcome| outcome.run_id.as_deref()),
+        destination = report.destination.as_deref(),
+        host = report.host.as_deref(),
+        attempt = report.attempt,
+        status = report.status,
+        dns_ms = timings.dns.map(milliseconds),
+        connect_ms = timings.connect.map(milliseconds),
+        first_byte_ms = timings.first_byte.map(milliseconds),
+        total_ms = report.timings.map(|timings: Timings| milliseconds(timings.total)),
+        ambiguous = report.finding.as_ref().filter(|finding| finding.is_ambiguous()).map(|_| true),
+        request_id = invocation.request_id.as_str(),
+        xray_trace_id = invocation.xray_trace_id.as_deref(),
+        trace_id = outcome.and_then(|outcome| outcome.trace_id.as_deref()),
+        search_id = outcome.and_then(|outcome| outcome.search_id.as_deref()),
+        "{}",
+        report.sentence(outcome)
+    );
+}
+
+/// A number stays a number in the log, as queries expect of it.
+enum DetectionId {
+    Number(i64),
+    Text(String),
+}
+
+impl DetectionId {
+    fn of(outcome: &Outcome) -> Self {
+        let number = outcome.detection_id.parse().ok();
+        number.map_or_else(|| Self::Text(label(&outcome.detection_id, 64)), Self::Number)
+    }
+
+    fn value(&self) -> &dyn Value {
+        match self {
+            Self::Number(number) => number,
+            Self::Text(text) => text,
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Something unexpected about an outcome that is delivered all the same.
+pub fn oddity(outcome: &Outcome, invocation: &Invocation) {
+    tracing::warn!(
+        detection_id = DetectionId::of(outcome).value(),
+        detection_name = outcome.detection_name.as_str(),
+        run_id = outcome.run_id.as_deref(),
+        request_id = invocation.request_id.as_str(),
+        "the outcome of detection {} '{}' is delivered, but has unexpected fields: {}. Tell the platform's operators, or update this function.",
+        label(&outcome.detection_id, 64),
+        outcome.detection_name,
+        sentence(&outcome.oddities)
+    );
+}
+
+/// An event that is none of the accepted shapes.
+pub fn unknown_shape(accepted: &str, invocation: &Invocation) {
+    tracing::error!(
+        result = "refused",
+        code = "unknown_event",
+        cause = "the event has no known shape",
+        remedy = accepted,
+        request_id = invocation.request_id.as_str(),
+        xray_trace_id = invocation.xray_trace_id.as_deref(),
+        "the event has no known shape; the invocation fails. {accepted}"
+    );
+}
+
+/// What is wrong with single destinations and routes, said when a document is read and not at every outcome.
+pub fn document_problems(source: &str, problems: &[Problem]) {
+    tracing::error!(
+        "{source} has {} problem{}; what is named is not delivered to, the rest is: {}",
+        problems.len(),
+        if problems.len() == 1 { "" } else { "s" },
+        sentence(problems)
+    );
+}
+
+/// A name that resolves to allowed and to refused addresses.
+pub fn mixed_addresses(host: &str, refused: usize) {
+    tracing::warn!(
+        "{} resolves to {refused} address(es) that may not be connected to, beside others that may; the others are used. \
+         Remove the private or forbidden addresses from the name.",
+        label(host, 253)
+    );
+}
+
+/// The settings are wrong: the function does not start.
+pub fn failed_start(problems: &str) {
+    tracing::error!(
+        code = "invalid_settings",
+        cause = problems,
+        remedy = "Correct the function's environment variables and deploy again.",
+        "the function cannot start: {problems}. Correct its environment variables and deploy again."
+    );
+}
+
+/// The Runtime API went away, which ends the process.
+pub fn stopped(reason: &str) {
+    tracing::error!("the connection to Lambda's Runtime API ended: {}", label(reason, 500));
+}
+
+/// A bug of ours; the result line of what was under way follows. The panic's text may hold anything, so it is not
+/// printed.
+pub(super) fn panicked(location: Option<&std::panic::Location<'_>>) {
+    let place = location.map(ToString::to_string).unwrap_or_default();
+    tracing::error!(
+        code = "panic",
+        "an error inside this function at {place}. Report it to the function's maintainers."
+    );
+}

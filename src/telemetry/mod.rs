@@ -1,0 +1,7 @@
+//! What an administrator reads: log lines on standard output, one JSON object each, the sentence first.
+
+mod format;
+mod line;
+
+pub use format::{Format, LogSettings, init};
+pub use line::{Invocation, document_problems, failed_start, mixed_addresses, oddity, result, stopped, unknown_shape};

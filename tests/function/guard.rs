@@ -1,0 +1,68 @@
+//! Nothing internal is reachable, whatever a destination says.
+
+use super::receiver::{Receiver, Reply};
+use super::runtime::{Function, vars};
+use super::samples::sample;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forbidden_hosts_are_refused_in_every_spelling_and_nothing_is_sent() {
+    let canary = Receiver::start(Reply::Status(200)).await;
+    let port = canary.port;
+    for host in [
+        "127.0.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.1",
+        "127.0.0.1.",
+        "127.0.0.2",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+        "0.0.0.0",
+        "[::]",
+        "localhost",
+        "LOCALHOST",
+        "%31%32%37.0.0.1",
+        "１２７.0.0.1",
+        "169.254.169.254",
+        "[fd00:ec2::254]",
+        "10.0.0.1",
+        "192.168.0.1",
+        "[fe80::1]",
+    ] {
+        for scheme in ["http", "https"] {
+            let function = Function::start(vars(&[
+                ("WEBHOOK_URL", &format!("{scheme}://{host}:{port}/")),
+                ("WEBHOOK_TIMEOUT", "5"),
+            ]))
+            .await;
+            function.invoke(&sample("sqs.json")).await;
+            let line = function.results().await.remove(0);
+            let code = line["code"].as_str().unwrap();
+            assert!(code == "address_forbidden" || code == "address_private", "{scheme}://{host}: {line}");
+            assert_eq!(line["level"], "ERROR");
+        }
+    }
+    assert!(canary.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_is_refused_outside_allowed_private_networks() {
+    let function = Function::start(vars(&[("WEBHOOK_URL", "http://8.8.8.8/")])).await;
+    function.invoke(&sample("sqs.json")).await;
+    let line = function.results().await.remove(0);
+    assert_eq!(line["code"], "plain_http", "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_receivers_open_loopback_by_name_and_address() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+        let url = format!("http://{host}:{}/", receiver.port);
+        let function = Function::start(vars(&[("WEBHOOK_URL", &url), ("LOCAL_RECEIVERS", "true")])).await;
+        assert_eq!(function.invoke(&sample("matched.json")).await["deliveries"][0]["result"], "delivered", "{host}");
+    }
+}

@@ -1,0 +1,12 @@
+//! The release-shaped binary under AWS's own emulator of the runtime, with real receivers on real sockets.
+
+mod receiver;
+mod runtime;
+
+mod answers;
+mod envelopes;
+mod failures;
+mod guard;
+mod samples;
+mod start;
+mod tls;

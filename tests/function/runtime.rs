@@ -1,0 +1,307 @@
+//! Starts the function: under AWS's Runtime Interface Emulator (RIE), or under a Runtime API of this file's own where
+//! RIE cannot do what a test needs (parallel invocations, trace ids, chosen deadlines).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::sync::{Notify, oneshot};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_detection-outcome-handler");
+
+/// A running function. It ends with this value.
+pub(crate) struct Function {
+    _child: Child,
+    rie: String,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// Variables that every test sets: receivers are on loopback.
+pub(crate) fn local(destination: &str) -> Vec<(String, String)> {
+    vars(&[("WEBHOOK_URL", destination), ("LOCAL_RECEIVERS", "true")])
+}
+
+pub(crate) fn vars(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A destinations document in a file of its own.
+pub(crate) fn document(value: &Value) -> Vec<(String, String)> {
+    static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let path =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("destinations-{}-{count}.json", std::process::id()));
+    std::fs::write(&path, value.to_string()).unwrap();
+    vars(&[("DESTINATIONS", &format!("file:{}", path.display())), ("LOCAL_RECEIVERS", "true")])
+}
+
+fn rie() -> PathBuf {
+    let name = if cfg!(target_arch = "aarch64") { "aws-lambda-rie-arm64" } else { "aws-lambda-rie-x86_64" };
+    let lib = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/lib");
+    let found = std::fs::read_dir(lib).ok().and_then(|entries| {
+        entries
+            .flatten()
+            .map(|entry| entry.path().join("site-packages/samcli/local/rapid").join(name))
+            .find(|path| path.exists())
+    });
+    found.expect("the Runtime Interface Emulator is missing: run `make tools`")
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn collect(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let sink = lines.clone();
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = output.next_line().await {
+            sink.lock().unwrap().push(line);
+        }
+    });
+    lines
+}
+
+impl Function {
+    /// Starts the function with a timeout of 30 s.
+    pub(crate) async fn start(variables: Vec<(String, String)>) -> Self {
+        Self::start_with_timeout(variables, 30).await
+    }
+
+    pub(crate) async fn start_with_timeout(variables: Vec<(String, String)>, timeout_seconds: u32) -> Self {
+        let (rie_port, api_port) = (free_port(), free_port());
+        let rie_address = format!("127.0.0.1:{rie_port}");
+        let mut child = Command::new(rie())
+            .args(["--log-level", "error", "--runtime-interface-emulator-address", &rie_address])
+            .args(["--runtime-api-address", &format!("127.0.0.1:{api_port}"), BINARY])
+            .env_clear()
+            .env("AWS_LAMBDA_FUNCTION_TIMEOUT", timeout_seconds.to_string())
+            .envs(variables)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = collect(&mut child);
+        for _ in 0..200 {
+            if TcpStream::connect(&rie_address).await.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        Self { _child: child, rie: rie_address, lines }
+    }
+
+    /// Invokes the function and returns what the caller gets: an answer, or an error with `errorMessage`.
+    pub(crate) async fn invoke(&self, event: &str) -> Value {
+        let (_, body) = http_post(&self.rie, "/2015-03-31/functions/function/invocations", event.as_bytes()).await;
+        serde_json::from_slice(&body).unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&body)))
+    }
+
+    /// Everything on standard output so far, byte for byte.
+    pub(crate) async fn output(&self) -> String {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        self.lines.lock().unwrap().join("\n")
+    }
+
+    /// The log lines of ours so far; each must be one JSON object with the message first.
+    pub(crate) async fn log(&self) -> Vec<Value> {
+        parse_log(&self.output().await)
+    }
+
+    /// The lines that tell what became of a delivery or record.
+    pub(crate) async fn results(&self) -> Vec<Value> {
+        self.log().await.into_iter().filter(|line| line.get("result").is_some()).collect()
+    }
+}
+
+pub(crate) fn parse_log(output: &str) -> Vec<Value> {
+    // What the emulator itself prints around an invocation.
+    let foreign = ["START RequestId", "END RequestId", "REPORT RequestId", "INIT_REPORT"];
+    let ours = output.lines().filter(|line| !foreign.iter().any(|start| line.starts_with(start)));
+    ours.map(|line| {
+        assert!(line.starts_with("{\"message\":\""), "{line}");
+        assert!(line.len() <= 8192, "a line of {} bytes", line.len());
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(value["level"].is_string() && value["timestamp"].is_string(), "{line}");
+        value
+    })
+    .collect()
+}
+
+async fn http_post(address: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("an HTTP response") + 4;
+    let status = String::from_utf8_lossy(&answer[9..12]).parse().unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let body =
+        if head.contains("transfer-encoding: chunked") { dechunk(&answer[end..]) } else { answer[end..].to_vec() };
+    (status, body)
+}
+
+fn dechunk(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        body.extend_from_slice(&rest[end + 2..end + 2 + size]);
+        rest = &rest[end + 4 + size..];
+    }
+    body
+}
+
+/// What the function told the Runtime API about an invocation, or about its start.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// `response`, `error` or `init`.
+    pub(crate) kind: &'static str,
+    pub(crate) body: Value,
+}
+
+struct Pending {
+    id: String,
+    headers: String,
+    event: String,
+    told: oneshot::Sender<Told>,
+}
+
+#[derive(Default)]
+struct Api {
+    waiting: Mutex<Vec<Pending>>,
+    running: Mutex<HashMap<String, oneshot::Sender<Told>>>,
+    init: Mutex<Option<Told>>,
+    arrived: Notify,
+}
+
+/// A Runtime API as Lambda documents it (runtimes-api.html), with the function behind it.
+pub(crate) struct OwnRuntime {
+    child: Mutex<Child>,
+    api: Arc<Api>,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl OwnRuntime {
+    pub(crate) async fn start(variables: Vec<(String, String)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let api = Arc::new(Api::default());
+        let server = api.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, server.clone()));
+            }
+        });
+        let mut child = Command::new(BINARY)
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", "f")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .envs(variables)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = collect(&mut child);
+        Self { child: Mutex::new(child), api, lines }
+    }
+
+    /// Hands over an event with a deadline that is `left` away.
+    pub(crate) async fn invoke(&self, event: &str, left: Duration) -> Told {
+        let deadline = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + left;
+        self.invoke_with_deadline(event, deadline.as_millis()).await
+    }
+
+    pub(crate) async fn invoke_with_deadline(&self, event: &str, deadline_ms: u128) -> Told {
+        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let id = format!("request-{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let headers = format!(
+            "Lambda-Runtime-Aws-Request-Id: {id}\r\nLambda-Runtime-Deadline-Ms: {deadline_ms}\r\n\
+             Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-west-1:1:function:f\r\n\
+             Lambda-Runtime-Trace-Id: Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1\r\n"
+        );
+        let (told, answer) = oneshot::channel();
+        self.api.waiting.lock().unwrap().push(Pending { id, headers, event: event.to_owned(), told });
+        self.api.arrived.notify_waiters();
+        tokio::time::timeout(Duration::from_secs(60), answer).await.expect("an answer within a minute").unwrap()
+    }
+
+    /// Waits for the process to end by itself; its exit code and what it told about its start.
+    pub(crate) async fn ended(&self) -> (Option<i32>, Option<Told>) {
+        for _ in 0..200 {
+            if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                return (status.code(), self.api.init.lock().unwrap().take());
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the function goes on running");
+    }
+
+    pub(crate) async fn output(&self) -> String {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        self.lines.lock().unwrap().join("\n")
+    }
+
+    pub(crate) async fn log(&self) -> Vec<Value> {
+        parse_log(&self.output().await)
+    }
+}
+
+async fn serve(stream: TcpStream, api: Arc<Api>) {
+    let mut stream = BufReader::new(stream);
+    while let Some((head, body)) = super::receiver::read_request(&mut stream).await {
+        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let (headers, answer) = if path.ends_with("/invocation/next") {
+            let pending = next(&api).await;
+            api.running.lock().unwrap().insert(pending.id, pending.told);
+            (pending.headers, pending.event)
+        } else {
+            let told = |kind| Told { kind, body: serde_json::from_slice(&body).unwrap_or_default() };
+            let kind = if path.ends_with("/response") { "response" } else { "error" };
+            if path.ends_with("/init/error") {
+                *api.init.lock().unwrap() = Some(told("init"));
+            } else if let Some(sender) = path.split('/').nth(4).and_then(|id| api.running.lock().unwrap().remove(id)) {
+                let _ = sender.send(told(kind));
+            }
+            (String::new(), "{}".to_owned())
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            answer.len()
+        );
+        if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn next(api: &Api) -> Pending {
+    loop {
+        let arrived = api.arrived.notified();
+        if let Some(pending) = api.waiting.lock().unwrap().pop() {
+            return pending;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(100), arrived).await;
+    }
+}

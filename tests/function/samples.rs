@@ -1,0 +1,47 @@
+//! Every file in `events/` runs through the handler.
+
+use super::receiver::{Receiver, Reply};
+use super::runtime::{Function, local};
+
+pub(crate) fn sample(name: &str) -> String {
+    let path = format!("{}/events/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What each sample leads to: deliveries, and records that are refused.
+const EXPECTED: [(&str, usize, usize); 10] = [
+    ("matched.json", 1, 0),
+    ("not-matched.json", 1, 0),
+    ("error.json", 1, 0),
+    ("sqs.json", 1, 0),
+    ("sns.json", 1, 0),
+    ("eventbridge.json", 1, 0),
+    ("sqs-sns.json", 1, 0),
+    ("sqs-eventbridge.json", 1, 0),
+    ("sqs-batch.json", 3, 0),
+    ("sqs-poison.json", 1, 2),
+];
+
+/// Variables for `sam local invoke`, not an event.
+const NO_EVENT: &str = "local-env.json";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sample_event_leads_where_it_should() {
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/events")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name == NO_EVENT || EXPECTED.iter().any(|(known, ..)| *known == name), "{name} is not tested");
+    }
+    for (name, delivered, refused) in EXPECTED {
+        let receiver = Receiver::start(Reply::Status(200)).await;
+        let function = Function::start(local(&receiver.url())).await;
+        let answer = function.invoke(&sample(name)).await;
+        assert_eq!(receiver.requests().len(), delivered, "{name}: {answer}");
+        let results = function.results().await;
+        let count = |result: &str| results.iter().filter(|line| line["result"] == result).count();
+        assert_eq!(
+            (count("delivered"), count("refused"), results.len()),
+            (delivered, refused, delivered + refused),
+            "{name}"
+        );
+    }
+}
