@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use aws_types::SdkConfig;
 use detection_outcome_handler::deliver::App;
 use detection_outcome_handler::domain::problem::sentence;
 use detection_outcome_handler::outbound::registry::Registry;
-use detection_outcome_handler::outbound::webhook::Webhook;
+use detection_outcome_handler::outbound::webhook::{ClientUnavailable, Webhook};
+use detection_outcome_handler::outbound::{aws, tls};
 use detection_outcome_handler::settings::{self, ProcessEnvironment, Settings};
 use detection_outcome_handler::{inbound, telemetry};
 use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
@@ -40,8 +42,15 @@ async fn main() -> ExitCode {
 /// Makes what every invocation shares; the error says all that is wrong.
 fn start() -> Result<App, String> {
     let settings = Settings::parse(&ProcessEnvironment).map_err(|problems| sentence(&problems))?;
-    let webhook = Webhook::new(&Arc::new(settings.allowed_networks)).map_err(|error| error.to_string())?;
-    Ok(App::new(Registry::new(settings.registry), webhook))
+    let (webhook, aws) = clients(&settings).map_err(|error| error.to_string())?;
+    let registry = Registry::new(settings.place, settings.registry_ttl, &aws);
+    Ok(App::new(registry, webhook, settings.unrouted))
+}
+
+fn clients(settings: &Settings) -> Result<(Webhook, SdkConfig), ClientUnavailable> {
+    let tls = tls::config()?;
+    let webhook = Webhook::new(&Arc::new(settings.allowed_networks.clone()), &tls)?;
+    Ok((webhook, aws::config(&settings.aws, &tls)?))
 }
 
 async fn run(app: Arc<App>) -> Result<(), Error> {

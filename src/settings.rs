@@ -1,10 +1,16 @@
 //! The environment, read once and whole: every problem is reported at once, none becomes a silent default.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tracing::level_filters::LevelFilter;
 
 use crate::domain::address::AllowedNetworks;
-use crate::domain::destination::{DEFAULT_TIMEOUT_SECONDS, Destination, Endpoint, MAX_TIMEOUT_SECONDS};
+use crate::domain::destination::{DEFAULT_TIMEOUT_SECONDS, Destination, MAX_TIMEOUT_SECONDS};
+use crate::domain::endpoint::EndpointTemplate;
 use crate::domain::problem::Problem;
+use crate::domain::route::Unrouted;
+use crate::outbound::aws::{AwsSettings, Secret};
 use crate::outbound::registry::Place;
 use crate::telemetry::{Format, LogSettings};
 
@@ -13,6 +19,8 @@ pub const NAMES: &[&str] = &[
     "DESTINATIONS",
     "WEBHOOK_URL",
     "WEBHOOK_TIMEOUT",
+    "REGISTRY_TTL_SECONDS",
+    "UNROUTED",
     "ALLOW_PRIVATE_CIDRS",
     "LOCAL_RECEIVERS",
     "AWS_LAMBDA_LOG_FORMAT",
@@ -22,11 +30,19 @@ pub const NAMES: &[&str] = &[
 /// Id of the destination that `WEBHOOK_URL` makes.
 const DEFAULT_DESTINATION: &str = "default";
 
+/// The platform promises its users that changes take effect immediately.
+const DEFAULT_REGISTRY_TTL: Duration = Duration::from_secs(30);
+
+const PLACES: &str = "file:PATH, secretsmanager:NAME-OR-ARN or dynamodb:TABLE";
+
 /// What the environment says, beside logging.
-#[derive(Debug)]
 pub struct Settings {
-    pub registry: Place,
+    pub place: Place,
+    /// How long a looked-up destination or secret is used.
+    pub registry_ttl: Duration,
+    pub unrouted: Unrouted,
     pub allowed_networks: AllowedNetworks,
+    pub aws: AwsSettings,
 }
 
 /// Reads one variable; unset and empty are the same.
@@ -62,10 +78,13 @@ impl Settings {
         let mut problems = Vec::new();
         let mut reader = Reader { environment, problems: &mut problems };
         reader.log_settings();
-        let registry = reader.registry();
+        let place = reader.place();
+        let registry_ttl = reader.registry_ttl();
+        let unrouted = reader.unrouted();
         let allowed_networks = reader.allowed_networks();
-        match registry {
-            Some(registry) if problems.is_empty() => Ok(Self { registry, allowed_networks }),
+        let aws = reader.aws(place.as_ref());
+        match place {
+            Some(place) if problems.is_empty() => Ok(Self { place, registry_ttl, unrouted, allowed_networks, aws }),
             _ => Err(problems),
         }
     }
@@ -109,7 +128,7 @@ impl<E: Environment> Reader<'_, E> {
         LogSettings { format, level }
     }
 
-    fn registry(&mut self) -> Option<Place> {
+    fn place(&mut self) -> Option<Place> {
         let timeout = self.webhook_timeout();
         match (self.get("DESTINATIONS"), self.get("WEBHOOK_URL")) {
             (Some(_), Some(_)) => {
@@ -117,34 +136,73 @@ impl<E: Environment> Reader<'_, E> {
                 None
             }
             (None, None) => {
-                self.problem("DESTINATIONS", "file:PATH, but neither it nor WEBHOOK_URL is set");
+                self.problem("DESTINATIONS", format!("{PLACES}, but neither it nor WEBHOOK_URL is set"));
                 None
             }
-            (None, Some(url)) => match Endpoint::parse(&url) {
-                Ok(endpoint) => {
-                    let destination = Destination::new(DEFAULT_DESTINATION, endpoint, timeout?);
-                    Some(Place::Single(Box::new(destination)))
-                }
-                Err(expected) => {
-                    self.problem("WEBHOOK_URL", expected);
-                    None
-                }
-            },
+            (None, Some(url)) => self.single(&url, timeout),
             (Some(place), None) => {
                 if self.get("WEBHOOK_TIMEOUT").is_some() {
-                    self.problem(
-                        "WEBHOOK_TIMEOUT",
-                        "nothing beside DESTINATIONS: a destination's timeout is its option `timeout`",
-                    );
+                    let expected = "nothing beside DESTINATIONS: a destination's timeout is its option `timeout`";
+                    self.problem("WEBHOOK_TIMEOUT", expected);
                 }
-                match place.split_once(':') {
-                    Some(("file", path)) if !path.is_empty() => Some(Place::File(path.into())),
+                match place.split_once(':').filter(|(_, name)| !name.is_empty()) {
+                    Some(("file", path)) => Some(Place::File(path.into())),
+                    Some(("secretsmanager", id)) => Some(Place::Secret(id.to_owned())),
+                    Some(("dynamodb", table)) => Some(Place::Table(table.to_owned())),
                     _ => {
-                        self.problem("DESTINATIONS", "file:PATH");
+                        self.problem("DESTINATIONS", PLACES);
                         None
                     }
                 }
             }
+        }
+    }
+
+    fn single(&mut self, url: &str, timeout: Option<u64>) -> Option<Place> {
+        match EndpointTemplate::parse(url) {
+            Ok(endpoint) => {
+                let destination = Destination::new(DEFAULT_DESTINATION, "WEBHOOK_URL", endpoint, timeout?);
+                Some(Place::Single(Arc::new(destination)))
+            }
+            Err(expected) => {
+                self.problem("WEBHOOK_URL", expected);
+                None
+            }
+        }
+    }
+
+    fn registry_ttl(&mut self) -> Duration {
+        let Some(text) = self.get("REGISTRY_TTL_SECONDS") else { return DEFAULT_REGISTRY_TTL };
+        let seconds: Option<u64> = text.parse().ok().filter(|seconds| *seconds <= 3600);
+        if seconds.is_none() {
+            self.problem("REGISTRY_TTL_SECONDS", "a whole number of seconds from 0 to 3600");
+        }
+        seconds.map_or(DEFAULT_REGISTRY_TTL, Duration::from_secs)
+    }
+
+    fn unrouted(&mut self) -> Unrouted {
+        match self.get("UNROUTED").as_deref() {
+            None | Some("dead-letter") => Unrouted::DeadLetter,
+            Some("ignore") => Unrouted::Ignore,
+            Some(_) => {
+                self.problem("UNROUTED", "dead-letter or ignore");
+                Unrouted::DeadLetter
+            }
+        }
+    }
+
+    /// Lambda sets these in every function; only a place in AWS cannot do without a region.
+    fn aws(&mut self, place: Option<&Place>) -> AwsSettings {
+        let region = self.get("AWS_REGION").or_else(|| self.get("AWS_DEFAULT_REGION"));
+        if region.is_none() && matches!(place, Some(Place::Secret(_) | Place::Table(_))) {
+            self.problem("AWS_REGION", "the region of the secret or table; Lambda sets it by itself");
+        }
+        AwsSettings {
+            region,
+            endpoint_url: self.get("AWS_ENDPOINT_URL"),
+            access_key_id: self.get("AWS_ACCESS_KEY_ID").unwrap_or_default(),
+            secret_access_key: Secret(self.get("AWS_SECRET_ACCESS_KEY").unwrap_or_default()),
+            session_token: self.get("AWS_SESSION_TOKEN").map(Secret),
         }
     }
 

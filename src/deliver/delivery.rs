@@ -3,42 +3,50 @@
 use std::sync::Arc;
 
 use super::{App, Deadline};
-use crate::domain::destination::Destination;
+use crate::domain::attempt::Attempt;
+use crate::domain::destination::Target;
 use crate::domain::failure::Finding;
 use crate::domain::outcome::Outcome;
 use crate::domain::record::Record;
 use crate::domain::report::Report;
-use crate::domain::route::Turn;
+use crate::domain::verdict::{Verdict, verdict};
+use crate::outbound::registry::Ready;
 use crate::outbound::webhook::Limit;
 
 /// Takes a turn. It never fails: what a receiver does is data.
-pub(super) async fn delivery(app: &App, turn: &Turn, outcome: &Outcome, record: &Record, deadline: Deadline) -> Report {
-    let named = |id: &str, finding| Report { destination: Some(id.to_owned()), ..Report::of(finding, record.origin) };
+pub(super) async fn delivery(app: &App, turn: Ready, outcome: &Outcome, record: &Record, deadline: Deadline) -> Report {
     match turn {
-        Turn::Send(destination) => attempt(app, destination, outcome, record, deadline).await,
-        Turn::Filtered(destination, filter) => Report::filtered(destination, *filter),
-        Turn::Invalid { id, problems } => named(id, Finding::InvalidDestination(problems.clone())),
-        Turn::Unknown { id } => named(id, Finding::UnknownDestination),
-        Turn::InvalidRoute { problems } => Report::of(Finding::InvalidRoute(problems.clone()), record.origin),
+        Ready::Send(target) => send(app, target, outcome, record, deadline).await,
+        Ready::Filtered(destination, filter) => Report::filtered(&destination, filter),
+        Ready::Broken { id, finding } => Report { destination: id, ..Report::of(finding, record.origin) },
     }
 }
 
-async fn attempt(
-    app: &App,
-    destination: &Arc<Destination>,
-    outcome: &Outcome,
-    record: &Record,
-    deadline: Deadline,
-) -> Report {
-    // Waiting for a free slot is not an attempt: the destination's timeout begins afterwards.
-    let slot = tokio::time::timeout(deadline.left(), app.slots.acquire()).await;
-    let left = deadline.left();
-    if slot.is_err() || left.is_zero() {
-        return Report::of(Finding::NotStarted, record.origin).at(destination);
+async fn send(app: &App, target: Arc<Target>, outcome: &Outcome, record: &Record, deadline: Deadline) -> Report {
+    let mut target = target;
+    let mut done = attempt(app, &target, outcome, deadline).await;
+    // A key that was rotated meanwhile gets its second chance at once, and only if there is a new one.
+    if done.as_ref().is_some_and(|done| verdict(&done.finding()) == Verdict::RefreshSecrets)
+        && let Some(now) = app.registry.refreshed(&target, outcome).await
+    {
+        target = now;
+        done = attempt(app, &target, outcome, deadline).await.or(done);
     }
-    let limit = if destination.timeout <= left { Limit::Timeout(destination.timeout) } else { Limit::Deadline(left) };
-    let attempt = app.webhook.post(destination, outcome, limit).await;
-    Report::of(Finding::Attempt(attempt.result), record.origin)
-        .at(destination)
-        .attempted(record.receive_count, attempt.timings)
+    let report = |finding| Report::of(finding, record.origin).at(&target.id, target.endpoint.origin());
+    match done {
+        None => report(Finding::NotStarted),
+        Some(attempt) => report(attempt.finding()).attempted(record.receive_count, attempt.timings),
+    }
+}
+
+/// One attempt; none when the invocation's time was over before it could begin.
+async fn attempt(app: &App, target: &Target, outcome: &Outcome, deadline: Deadline) -> Option<Attempt> {
+    // Waiting for a free slot is not an attempt: the destination's timeout begins afterwards.
+    let _slot = tokio::time::timeout(deadline.left(), app.slots.acquire()).await.ok()?;
+    let left = deadline.left();
+    if left.is_zero() {
+        return None;
+    }
+    let limit = if target.timeout <= left { Limit::Timeout(target.timeout) } else { Limit::Deadline(left) };
+    Some(app.webhook.post(target, outcome, limit).await)
 }

@@ -9,6 +9,7 @@ pub use record::{RecordReport, record};
 
 use tokio::sync::Semaphore;
 
+use crate::domain::route::Unrouted;
 use crate::outbound::registry::Registry;
 use crate::outbound::webhook::Webhook;
 
@@ -17,15 +18,15 @@ use crate::outbound::webhook::Webhook;
 const CONCURRENT_ATTEMPTS: usize = 64;
 
 /// What every invocation shares, made once per cold start. Nothing in it belongs to one invocation.
-#[derive(Debug)]
 pub struct App {
     registry: Registry,
     webhook: Webhook,
+    unrouted: Unrouted,
     slots: Semaphore,
 }
 
 impl App {
-    pub fn new(registry: Registry, webhook: Webhook) -> Self {
-        Self { registry, webhook, slots: Semaphore::new(CONCURRENT_ATTEMPTS) }
+    pub fn new(registry: Registry, webhook: Webhook, unrouted: Unrouted) -> Self {
+        Self { registry, webhook, unrouted, slots: Semaphore::new(CONCURRENT_ATTEMPTS) }
     }
 }

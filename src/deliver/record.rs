@@ -11,6 +11,7 @@ use crate::domain::failure::Finding;
 use crate::domain::outcome::Outcome;
 use crate::domain::record::Record;
 use crate::domain::report::Report;
+use crate::domain::route::Unrouted;
 use crate::telemetry::{self, Invocation};
 
 /// What became of a record.
@@ -59,19 +60,21 @@ async fn deliver_all(
     deadline: Deadline,
     said: &impl Fn(Report) -> Report,
 ) -> Vec<Report> {
-    let turns = match caught(app.registry.lookup(outcome)).await {
-        Err(finding) => return vec![said(Report::of(finding, record.origin))],
-        Ok(Err(error)) => return vec![said(Report::of(Finding::LookupFailed(error.to_string()), record.origin))],
-        // An alert that nobody would receive is not a success; a run that found nothing is.
-        Ok(Ok(turns)) if turns.is_empty() => {
-            let report =
-                if outcome.kind.is_alert() { Report::of(Finding::Unrouted, record.origin) } else { Report::unrouted() };
-            return vec![said(report)];
-        }
-        Ok(Ok(turns)) => turns,
+    let failed = |finding| vec![said(Report::of(finding, record.origin))];
+    let lookup = tokio::time::timeout(deadline.left(), app.registry.lookup(outcome));
+    let turns = match caught(lookup).await {
+        Err(finding) => return failed(finding),
+        Ok(Err(_)) => return failed(Finding::NotStarted),
+        Ok(Ok(Err(error))) => return failed(Finding::LookupFailed(error.to_string())),
+        Ok(Ok(Ok(turns))) => turns,
     };
+    if turns.is_empty() {
+        // An alert that nobody would receive is no success; a run that found nothing is.
+        let matters = outcome.kind.is_alert() && app.unrouted == Unrouted::DeadLetter;
+        return if matters { failed(Finding::Unrouted) } else { vec![said(Report::unrouted())] };
+    }
     // Each says its result when it has one: a slow receiver delays nobody else's line.
-    join_all(turns.iter().map(|turn| async move {
+    join_all(turns.into_iter().map(|turn| async move {
         let report = caught(delivery(app, turn, outcome, record, deadline)).await;
         said(report.unwrap_or_else(|finding| Report::of(finding, record.origin)))
     }))

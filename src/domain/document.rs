@@ -6,17 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 
-use super::destination::{
-    self, DEFAULT_TIMEOUT_SECONDS, Destination, Endpoint, MAX_TIMEOUT_SECONDS, is_id, parse_header,
-};
+use super::destination::{self, DEFAULT_TIMEOUT_SECONDS, Destination, MAX_TIMEOUT_SECONDS, is_id};
+use super::endpoint::{EndpointTemplate, header_name, header_value};
 use super::outcome::{Kind, Severity};
 use super::problem::Problem;
+use super::reference::Template;
 use super::route::Route;
 
 /// Destinations and routes, as far as they can be used, and what is wrong with the rest.
-#[derive(Debug, Default)]
 pub struct Document {
     /// By id; a destination with problems cannot be delivered to.
     pub destinations: BTreeMap<String, Result<Arc<Destination>, Vec<Problem>>>,
@@ -64,12 +64,18 @@ struct Options {
     /// The least severity that is sent.
     #[cfg_attr(test, schemars(extend("enum" = ["CRITICAL", "HIGH", "MEDIUM", "LOW"])))]
     min_severity: Option<String>,
-    /// Further headers: visible ASCII, none of the connection's or the handler's own.
+    /// Further headers: visible ASCII, none of the connection's or the handler's own. `{{secret:NAME}}` and
+    /// `{{secret:NAME#KEY}}` may stand in values, and in the URL's userinfo, path and query.
     #[cfg_attr(test, schemars(extend("additionalProperties" = {"type": "string", "minLength": 1})))]
     headers: Option<Map<String, Value>>,
 }
 
 impl Document {
+    /// One destination, which gets everything.
+    pub fn single(destination: Arc<Destination>) -> Self {
+        Self { destinations: BTreeMap::from([(destination.id.clone(), Ok(destination))]), routes: None }
+    }
+
     /// Reads a document; `Err` when it can serve nobody.
     pub fn parse(text: &[u8]) -> Result<Self, Vec<Problem>> {
         let value: Value = serde_json::from_slice(text).map_err(|error| {
@@ -94,7 +100,7 @@ impl Document {
                 return Ok(Self {
                     destinations: entries
                         .into_iter()
-                        .map(|(id, value)| (id.clone(), parse_destination(&id, value)))
+                        .map(|(id, value)| (id.clone(), parse_destination(&id, &format!("destinations.{id}"), value)))
                         .collect(),
                     routes: routes.map(|routes| {
                         routes
@@ -127,32 +133,30 @@ impl Document {
 }
 
 /// Reads one destination; every problem is named by its path.
-fn parse_destination(id: &str, value: Value) -> Result<Arc<Destination>, Vec<Problem>> {
-    let path = format!("destinations.{id}");
+pub fn parse_destination(id: &str, path: &str, value: Value) -> Result<Arc<Destination>, Vec<Problem>> {
     let mut problems = Vec::new();
     if !is_id(id) {
-        problems.push(Problem::new(&path, destination::ID_EXPECTED));
+        problems.push(Problem::new(path, destination::ID_EXPECTED));
     }
-    let Some(options) = Options::read(&path, value, &mut problems) else { return Err(problems) };
+    let Some(options) = Options::read(path, value, &mut problems) else { return Err(problems) };
+    let url_path = format!("{path}.url");
     let endpoint = match &options.url {
+        Some(url) => {
+            EndpointTemplate::parse(url).map_err(|expected| problems.push(Problem::new(url_path, expected))).ok()
+        }
+        // Of the wrong type, and named already.
+        None if problems.iter().any(|problem| problem.path == url_path) => None,
         None => {
-            if !problems.iter().any(|problem| problem.path == format!("{path}.url")) {
-                problems.push(Problem::new(format!("{path}.url"), "a URL, but the option is missing"));
-            }
+            problems.push(Problem::new(url_path, "a URL, but the option is missing"));
             None
         }
-        Some(url) => {
-            Endpoint::parse(url).map_err(|expected| problems.push(Problem::new(format!("{path}.url"), expected))).ok()
-        }
     };
-    let headers = parse_headers(&path, options.headers, &mut problems);
-    if endpoint.as_ref().is_some_and(|endpoint| endpoint.expose_credentials().is_some())
-        && headers.contains_key(http::header::AUTHORIZATION)
+    let headers = parse_headers(path, options.headers, &mut problems);
+    if endpoint.as_ref().is_some_and(EndpointTemplate::has_userinfo)
+        && headers.iter().any(|(name, _)| name == http::header::AUTHORIZATION)
     {
-        problems.push(Problem::new(
-            format!("{path}.headers"),
-            "no Authorization beside userinfo in the URL: one of the two",
-        ));
+        let expected = "no Authorization beside userinfo in the URL: one of the two";
+        problems.push(Problem::new(format!("{path}.headers"), expected));
     }
     match endpoint {
         Some(endpoint) if problems.is_empty() => Ok(Arc::new(Destination {
@@ -160,7 +164,7 @@ fn parse_destination(id: &str, value: Value) -> Result<Arc<Destination>, Vec<Pro
             outcomes: options.outcomes.map(|names| names.iter().filter_map(|name| Kind::parse(name)).collect()),
             min_severity: options.min_severity.as_deref().and_then(Severity::parse),
             headers,
-            ..Destination::new(id, endpoint, options.timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS))
+            ..Destination::new(id, path, endpoint, options.timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS))
         })),
         _ => Err(problems),
     }
@@ -189,21 +193,29 @@ impl Options {
     }
 }
 
-fn parse_headers(path: &str, headers: Option<Map<String, Value>>, problems: &mut Vec<Problem>) -> http::HeaderMap {
-    let mut parsed = http::HeaderMap::new();
+fn parse_headers(
+    path: &str,
+    headers: Option<Map<String, Value>>,
+    problems: &mut Vec<Problem>,
+) -> Vec<(HeaderName, Template)> {
+    let mut parsed: Vec<(HeaderName, Template)> = Vec::new();
     for (name, value) in headers.into_iter().flatten() {
-        let path = format!("{path}.headers.{name}");
-        match parse_header(&path, &name, value.as_str().unwrap_or_default()) {
-            Ok((name, _)) if parsed.contains_key(&name) => {
-                problems.push(Problem::new(path, "each header once, whatever the case of its letters"));
-            }
-            Ok((name, value)) => {
-                parsed.insert(name, value);
-            }
-            Err(problem) => problems.push(problem),
+        match parse_header(&name, value.as_str().unwrap_or_default()) {
+            Ok((name, _)) if parsed.iter().any(|(known, _)| *known == name) => problems.push(Problem::new(
+                format!("{path}.headers.{name}"),
+                "each header once, whatever the case of its letters",
+            )),
+            Ok(header) => parsed.push(header),
+            Err(expected) => problems.push(Problem::new(format!("{path}.headers.{name}"), expected)),
         }
     }
     parsed
+}
+
+fn parse_header(name: &str, value: &str) -> Result<(HeaderName, Template), &'static str> {
+    let template = Template::parse(value)?;
+    header_value(&template.fill(|_| Some("x".to_owned())).unwrap_or_default())?;
+    Ok((header_name(name)?, template))
 }
 
 fn string(value: Value) -> Option<String> {

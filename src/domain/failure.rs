@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use super::address::Refusal;
-use super::attempt::{AttemptResult, Cause, ConnectCause, Phase, Sent, TlsCause};
+use super::attempt::{Attempt, AttemptResult, Cause, ConnectCause, Phase, Sent, TlsCause};
 use super::problem::{Problem, sentence};
 
 /// What a delivery's turn met: an attempt's result, or why there was none.
@@ -18,6 +18,8 @@ pub enum Finding {
     InvalidDestination(Vec<Problem>),
     InvalidRoute(Vec<Problem>),
     UnknownDestination,
+    /// A secret that the destination refers to has no value at the moment; the text says why.
+    UnresolvedSecret(String),
     /// No route, although somebody must hear of the outcome.
     Unrouted,
     /// What came in is no outcome.
@@ -99,11 +101,18 @@ codes! {
     // Without an attempt.
     DestinationInvalid "destination_invalid": "the destination is configured wrongly" => "Correct what is named; nothing was sent."
     DestinationUnknown "destination_unknown": "the route names a destination that does not exist" => "Add the destination or take it out of the route."
+    SecretUnresolved "secret_unresolved": "a secret that the destination refers to cannot be used" => "Correct what is named; the function's role must be allowed to read the secret."
     RouteInvalid "route_invalid": "the route is configured wrongly" => "Correct what is named; the route's other destinations were served."
     Unrouted "unrouted": "no route for this detection" => "Add a route for the detection, or a `*` route for all that have none."
     InvalidOutcome "invalid_outcome": "this is no detection outcome" => "Correct the producer: what is named must be as expected."
     LookupFailed "lookup_failed": "the destinations could not be looked up" => "Correct what is named; the outcome is not acknowledged meanwhile."
     Panic "panic": "an error inside this function" => "Report it with this line to the function's maintainers."
+}
+
+impl Attempt {
+    pub fn finding(&self) -> Finding {
+        Finding::Attempt(self.result.clone())
+    }
 }
 
 impl Finding {
@@ -116,6 +125,7 @@ impl Finding {
             Self::InvalidDestination(_) => Code::DestinationInvalid,
             Self::InvalidRoute(_) => Code::RouteInvalid,
             Self::UnknownDestination => Code::DestinationUnknown,
+            Self::UnresolvedSecret(_) => Code::SecretUnresolved,
             Self::Unrouted => Code::Unrouted,
             Self::Refused(_) => Code::InvalidOutcome,
             Self::LookupFailed(_) => Code::LookupFailed,
@@ -147,14 +157,17 @@ impl Finding {
             Self::InvalidDestination(problems) | Self::InvalidRoute(problems) | Self::Refused(problems) => {
                 format!("{cause}: {}", sentence(problems))
             }
-            Self::LookupFailed(reason) => format!("{cause}: {reason}"),
+            Self::LookupFailed(reason) | Self::UnresolvedSecret(reason) => format!("{cause}: {reason}"),
             _ => cause.to_owned(),
         })
     }
 
     /// Whether a person must act although the delivery will be tried again: a wrong key or path rarely mends itself.
     pub fn needs_a_person(&self) -> bool {
-        matches!(self.code(), Some(Code::Unauthorized | Code::NotFound | Code::LookupFailed | Code::Panic))
+        matches!(
+            self.code(),
+            Some(Code::Unauthorized | Code::NotFound | Code::SecretUnresolved | Code::LookupFailed | Code::Panic)
+        )
     }
 
     /// Whether the receiver may have got the payload all the same.

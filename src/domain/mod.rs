@@ -7,7 +7,8 @@
 //!   of an event, or what came in its place.
 //! - A [`Document`](document::Document) is what an administrator wrote: destinations and routes. The registry hands
 //!   it over; a [`Turn`](route::Turn) is one thing that it says about an outcome.
-//! - A [`Destination`](destination::Destination) is one receiver. Its URL is a secret; its origin may be shown.
+//! - A [`Destination`](destination::Destination) is one receiver as it is configured. Its URL is a secret; its origin
+//!   may be shown. A [`Target`](destination::Target) is the same with the secrets that it refers to in place.
 //! - An [`Attempt`](attempt::Attempt) is one HTTP request to a destination. `outbound` makes it and states facts.
 //! - A [`Finding`](failure::Finding) is what an attempt met, or why there was none, and a [`Verdict`](verdict::Verdict)
 //!   is what follows from it. One function judges them all.
@@ -20,6 +21,10 @@ pub mod outcome;
 pub mod record;
 
 pub mod address;
+pub mod reference;
+
+pub mod endpoint;
+
 pub mod destination;
 pub mod document;
 pub mod route;

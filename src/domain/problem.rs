@@ -26,9 +26,9 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Several problems in one sentence; the rest is counted, so that a log line stays readable.
+/// Several problems in one sentence; beyond ten they are counted, so that a log line stays one.
 pub fn sentence(problems: &[Problem]) -> String {
-    const SHOWN: usize = 5;
+    const SHOWN: usize = 10;
     let mut text = problems.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
     if problems.len() > SHOWN {
         text.push_str(&format!("; and {} more", problems.len() - SHOWN));
@@ -67,9 +67,9 @@ mod tests {
 
     #[test]
     fn a_sentence_names_the_first_problems_and_counts_the_rest() {
-        let problems: Vec<_> = (0..10).map(|n| Problem::new(format!("p{n}"), "x")).collect();
+        let problems: Vec<_> = (0..12).map(|n| Problem::new(format!("p{n}"), "x")).collect();
         let text = sentence(&problems);
         assert!(text.starts_with("`p0`: expected x; `p1`"), "{text}");
-        assert!(text.ends_with("`p4`: expected x; and 5 more"), "{text}");
+        assert!(text.ends_with("`p9`: expected x; and 2 more"), "{text}");
     }
 }

@@ -82,7 +82,8 @@ impl Report {
     }
 
     pub fn filtered(destination: &Destination, filter: Filter) -> Self {
-        Self { filter: Some(filter), ..Self::new(Settled::Filtered, Gravity::Info) }.at(destination)
+        Self { filter: Some(filter), ..Self::new(Settled::Filtered, Gravity::Info) }
+            .at(&destination.id, destination.endpoint.origin())
     }
 
     /// No route, and nobody has to hear of it.
@@ -109,9 +110,9 @@ impl Report {
     }
 
     #[must_use]
-    pub fn at(mut self, destination: &Destination) -> Self {
-        self.destination = Some(destination.id.clone());
-        self.host = Some(destination.endpoint.origin().to_owned());
+    pub fn at(mut self, destination: &str, host: &str) -> Self {
+        self.destination = Some(destination.to_owned());
+        self.host = Some(host.to_owned());
         self
     }
 
@@ -140,7 +141,7 @@ impl Report {
                 Some(Filter::MinSeverity) => "not sent, it is below the destination's `min_severity`",
                 Some(Filter::Inactive) | None => "not sent, the destination is inactive",
             }),
-            (Settled::Unrouted, _) => text.push_str("not sent, there is no route and it is no alert"),
+            (Settled::Unrouted, _) => text.push_str("not sent, there is no route for it"),
             (..) => {
                 text.push_str("delivered");
                 if let (Some(status), Some(timings)) = (self.status, self.timings) {
@@ -169,10 +170,10 @@ impl Report {
 mod tests {
     use super::*;
     use crate::domain::attempt::{Cause, ConnectCause, Sent};
-    use crate::domain::destination::Endpoint;
+    use crate::domain::endpoint::EndpointTemplate;
 
     fn soc() -> Destination {
-        Destination::new("soc", Endpoint::parse("https://soc.example.com/SECRET").unwrap(), 30)
+        Destination::new("soc", "p", EndpointTemplate::parse("https://soc.example.com/SECRET").unwrap(), 30)
     }
 
     fn outcome() -> Outcome {
@@ -185,7 +186,9 @@ mod tests {
 
     #[test]
     fn a_failures_sentence_names_destination_cause_detection_next_and_remedy() {
-        let report = Report::of(refused_connection(), Origin::Sqs).at(&soc()).attempted(2, Timings::default());
+        let report = Report::of(refused_connection(), Origin::Sqs)
+            .at("soc", soc().endpoint.origin())
+            .attempted(2, Timings::default());
         assert_eq!(
             report.sentence(Some(&outcome())),
             "soc (https://soc.example.com): connection refused, attempt 2, for detection 123 'Suspicious Login Attempts'; \

@@ -35,8 +35,16 @@ impl Route {
     }
 }
 
+/// What becomes of an alert that has no route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unrouted {
+    /// Somebody should have heard of it: a person must act.
+    DeadLetter,
+    /// It is acknowledged.
+    Ignore,
+}
+
 /// One turn of an outcome: a destination, or what stands in its place.
-#[derive(Debug)]
 pub enum Turn {
     Send(Arc<Destination>),
     Filtered(Arc<Destination>, Filter),

@@ -36,6 +36,8 @@ pub fn verdict(finding: &Finding) -> Verdict {
         | Finding::UnknownDestination
         | Finding::Unrouted
         | Finding::Refused(_) => Verdict::Permanent,
+        // A secret that is missing now is usually being rotated, or Secrets Manager is down.
+        Finding::UnresolvedSecret(_) => Verdict::Retry { at_least: Duration::ZERO },
         Finding::NotStarted | Finding::LookupFailed(_) | Finding::Panic => Verdict::Keep,
     }
 }
@@ -183,6 +185,7 @@ mod tests {
         ] {
             assert_eq!(verdict(&finding), Verdict::Permanent, "{finding:?}");
         }
+        assert_eq!(verdict(&Finding::UnresolvedSecret(String::new())), NOW);
         for finding in [Finding::NotStarted, Finding::LookupFailed(String::new()), Finding::Panic] {
             assert_eq!(verdict(&finding), Verdict::Keep, "{finding:?}");
         }

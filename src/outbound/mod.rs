@@ -2,8 +2,9 @@
 
 mod cause;
 mod guard;
-mod tls;
 mod trace;
 
+pub mod aws;
 pub mod registry;
+pub mod tls;
 pub mod webhook;

@@ -9,13 +9,15 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, NamedGroup, RootCertStore, SignatureScheme};
 
 use super::trace;
+use super::webhook::ClientUnavailable;
 
 /// TLS 1.2 and 1.3 with Mozilla's roots. There is no switch that turns verification off.
-pub(super) fn config() -> Result<ClientConfig, rustls::Error> {
+pub fn config() -> Result<ClientConfig, ClientUnavailable> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_safe_default_protocol_versions()
+        .map_err(|_| ClientUnavailable)?
         .with_root_certificates(roots)
         .with_client_cert_resolver(Arc::new(NoClientCertificate));
     config.resumption = Resumption::store(Arc::new(Sessions(ClientSessionMemoryCache::new(64))));

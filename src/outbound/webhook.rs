@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, header};
 use reqwest::{Client, Url};
+use rustls::ClientConfig;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -17,7 +18,8 @@ use super::guard::Guard;
 use super::trace::{self, Trace};
 use crate::domain::address::AllowedNetworks;
 use crate::domain::attempt::{Attempt, AttemptResult, Cause, Phase, Sent, Timings, retry_after};
-use crate::domain::destination::Destination;
+use crate::domain::destination::Target;
+use crate::domain::endpoint::origin;
 use crate::domain::outcome::Outcome;
 
 /// Sockets die while Lambda freezes the process between two invocations: a short idle time keeps few of them.
@@ -52,8 +54,7 @@ pub enum Limit {
 }
 
 impl Webhook {
-    pub fn new(allowed: &Arc<AllowedNetworks>) -> Result<Self, ClientUnavailable> {
-        let tls = super::tls::config().map_err(|_| ClientUnavailable)?;
+    pub fn new(allowed: &Arc<AllowedNetworks>, tls: &ClientConfig) -> Result<Self, ClientUnavailable> {
         let guarded = |plain_http| {
             let guard = Guard::new(allowed.clone(), plain_http);
             let client = Client::builder()
@@ -77,14 +78,14 @@ impl Webhook {
     }
 
     /// POSTs the outcome. One timer covers everything from the name's resolution to the response's head.
-    pub async fn post(&self, destination: &Destination, outcome: &Outcome, limit: Limit) -> Attempt {
-        let endpoint = &destination.endpoint;
+    pub async fn post(&self, target: &Target, outcome: &Outcome, limit: Limit) -> Attempt {
+        let endpoint = &target.endpoint;
         let Guarded { client, guard } = if endpoint.is_plain_http() { &self.http } else { &self.https };
         if let Err(refusal) = guard.check_literal(endpoint.host()) {
             let result = AttemptResult::Failed { cause: Cause::Refused(refusal), sent: Sent::Nothing };
             return Attempt { result, timings: Timings::default() };
         }
-        let request = request(client, destination, outcome);
+        let request = request(client, target, outcome);
         let trace = Trace::default();
         let started = Instant::now();
         let (Limit::Timeout(time) | Limit::Deadline(time)) = limit;
@@ -113,14 +114,14 @@ impl Webhook {
     }
 }
 
-fn request(client: &Client, destination: &Destination, outcome: &Outcome) -> reqwest::RequestBuilder {
-    let endpoint = &destination.endpoint;
+fn request(client: &Client, target: &Target, outcome: &Outcome) -> reqwest::RequestBuilder {
+    let endpoint = &target.endpoint;
     let mut request = client.post(endpoint.expose_url().clone());
     if let Some((user, password)) = endpoint.expose_credentials() {
         request = request.basic_auth(user, Some(password));
     }
     request
-        .headers(destination.headers.clone())
+        .headers(target.headers.clone())
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .header("webhook-id", &outcome.webhook_id)
         .body(outcome.body.clone())
@@ -131,11 +132,9 @@ fn head(response: &reqwest::Response, url: &Url) -> AttemptResult {
     AttemptResult::Response {
         status: response.status().as_u16(),
         retry_after: text(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now())),
-        location_origin: text(header::LOCATION).and_then(|location| url.join(location).ok()).and_then(|location| {
-            let host = location.host_str()?;
-            let port = location.port().map(|port| format!(":{port}")).unwrap_or_default();
-            Some(format!("{}://{host}{port}", location.scheme()))
-        }),
+        location_origin: text(header::LOCATION)
+            .and_then(|location| url.join(location).ok())
+            .and_then(|location| origin(&location)),
     }
 }
 

@@ -13,19 +13,23 @@ fn paths(variables: &[(&str, &str)]) -> Vec<String> {
     problems.into_iter().map(|problem| problem.path).collect()
 }
 
+fn place(environment: &HashMap<&str, &str>) -> Option<Place> {
+    Settings::parse(environment).ok().map(|settings| settings.place)
+}
+
 const URL: (&str, &str) = ("WEBHOOK_URL", "https://soc.example.com/hook?key=SECRET");
 
 #[test]
 fn one_webhook_needs_a_url_and_nothing_else() {
     assert_eq!(paths(&[URL]), [""; 0]);
     let environment: HashMap<_, _> = [URL, ("WEBHOOK_TIMEOUT", "300")].into();
-    let Place::Single(destination) = Settings::parse(&environment).unwrap().registry else { panic!() };
+    let Some(Place::Single(destination)) = place(&environment) else { panic!() };
     assert_eq!((destination.id.as_str(), destination.timeout.as_secs()), ("default", 300));
 }
 
 #[test]
 fn nothing_set_is_an_error_that_says_what_to_set() {
-    let problems = Settings::parse(&HashMap::new()).unwrap_err();
+    let problems = Settings::parse(&HashMap::new()).err().unwrap();
     assert!(problems[0].to_string().contains("neither it nor WEBHOOK_URL is set"), "{}", problems[0]);
 }
 
@@ -40,7 +44,7 @@ fn every_problem_is_reported_at_once_and_without_its_value() {
         ("AWS_LAMBDA_LOG_LEVEL", "SECRET"),
     ]
     .into();
-    let problems = Settings::parse(&environment).unwrap_err();
+    let problems = Settings::parse(&environment).err().unwrap();
     assert_eq!(problems.len(), 6);
     assert!(problems.iter().all(|problem| !problem.to_string().contains("SECRET")), "{problems:?}");
 }
@@ -80,4 +84,29 @@ fn local_receivers_refuse_to_start_in_a_real_lambda_only() {
     assert_eq!(paths(&[URL, local, task, ("AWS_SAM_LOCAL", "true")]), [""; 0]);
     assert_eq!(paths(&[URL, local, ("LAMBDA_TASK_ROOT", "/tmp/code")]), [""; 0]);
     assert_eq!(paths(&[URL, task]), [""; 0]);
+}
+
+#[test]
+fn each_place_of_destinations_is_told_by_its_prefix() {
+    for (text, place) in [
+        ("file:/etc/d.json", "File"),
+        ("secretsmanager:outcomes/destinations", "Secret"),
+        ("secretsmanager:arn:aws:secretsmanager:eu-west-1:1:secret:d-AbCdEf", "Secret"),
+        ("dynamodb:destinations", "Table"),
+    ] {
+        let environment: HashMap<_, _> = [("DESTINATIONS", text), ("AWS_REGION", "eu-west-1")].into();
+        let name = match super::tests::place(&environment).unwrap() {
+            Place::Single(_) => "Single",
+            Place::File(_) => "File",
+            Place::Secret(_) => "Secret",
+            Place::Table(_) => "Table",
+        };
+        assert_eq!(name, place, "{text}");
+    }
+    for text in ["secretsmanager:", "dynamodb:", "dynamodb", "s3:bucket"] {
+        assert_eq!(paths(&[("DESTINATIONS", text), ("AWS_REGION", "eu-west-1")]), ["DESTINATIONS"], "{text}");
+    }
+    for (name, value) in [("REGISTRY_TTL_SECONDS", "-1"), ("REGISTRY_TTL_SECONDS", "3601"), ("UNROUTED", "drop")] {
+        assert_eq!(paths(&[URL, (name, value)]), [name], "{value}");
+    }
 }

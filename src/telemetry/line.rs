@@ -118,11 +118,24 @@ pub fn unknown_shape(accepted: &str, invocation: &Invocation) {
 
 /// What is wrong with single destinations and routes, said when a document is read and not at every outcome.
 pub fn document_problems(source: &str, problems: &[Problem]) {
-    tracing::error!(
-        "{source} has {} problem{}; what is named is not delivered to, the rest is: {}",
-        problems.len(),
-        if problems.len() == 1 { "" } else { "s" },
-        sentence(problems)
+    /// Lines about one document; what is wrong a hundred times is usually wrong once.
+    const SHOWN: usize = 100;
+    for problem in problems.iter().take(SHOWN) {
+        tracing::error!(
+            path = problem.path,
+            "{source}: {problem}. What is named is not delivered to until it is corrected."
+        );
+    }
+    if problems.len() > SHOWN {
+        tracing::error!("{source}: and {} more problems.", problems.len() - SHOWN);
+    }
+}
+
+/// Known entries serve on although their store cannot be read.
+pub fn serving_stale(what: &str, reason: &str) {
+    tracing::warn!(
+        cause = reason,
+        "{what} cannot be looked up, those known from before serve on for up to 15 minutes: {reason}."
     );
 }
 

@@ -4,4 +4,6 @@ mod format;
 mod line;
 
 pub use format::{Format, LogSettings, init};
-pub use line::{Invocation, document_problems, failed_start, mixed_addresses, oddity, result, stopped, unknown_shape};
+pub use line::{
+    Invocation, document_problems, failed_start, mixed_addresses, oddity, result, serving_stale, stopped, unknown_shape,
+};

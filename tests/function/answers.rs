@@ -196,6 +196,8 @@ async fn a_changed_file_takes_effect_at_the_next_outcome() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     let variables = document(&json!({ "destinations": { "one": { "url": receiver.url() } } }));
     let path = variables[0].1.strip_prefix("file:").unwrap().to_owned();
+    let mut variables = variables;
+    variables.extend(super::runtime::vars(&[("REGISTRY_TTL_SECONDS", "0")]));
     let function = Function::start(variables).await;
     assert_eq!(function.invoke(&outcome(json!({}))).await["deliveries"][0]["destination"], "one");
     std::fs::write(path, json!({ "destinations": { "two": { "url": receiver.url() } } }).to_string()).unwrap();

@@ -1,4 +1,5 @@
 //! The release-shaped binary under AWS's own emulator of the runtime, with real receivers on real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it does not expect")]
 
 mod receiver;
 mod runtime;

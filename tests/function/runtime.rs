@@ -249,7 +249,8 @@ impl OwnRuntime {
     /// Waits for the process to end by itself; its exit code and what it told about its start.
     pub(crate) async fn ended(&self) -> (Option<i32>, Option<Told>) {
         for _ in 0..200 {
-            if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
+            let status = self.child.lock().unwrap().try_wait().unwrap();
+            if let Some(status) = status {
                 tokio::time::sleep(Duration::from_millis(60)).await;
                 return (status.code(), self.api.init.lock().unwrap().take());
             }

@@ -1,0 +1,208 @@
+//! A webhook's URL and headers: what may be written, and what of it may be shown.
+
+use std::fmt;
+
+use http::{HeaderName, HeaderValue, header};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use url::{Host, Url};
+
+use super::reference::{Reference, Resolved, Template};
+
+/// A webhook's URL. The whole of it is secret (Slack, Teams and others keep the key in the path) but for its origin.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    url: Url,
+    origin: String,
+    credentials: Option<(String, String)>,
+}
+
+impl Endpoint {
+    /// Reads a URL; the error says what was expected, never what was found.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        // The parser of the URL standard silently drops tabs and line ends, and trims the rest.
+        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err("a URL without spaces and control characters (write a space as %20)");
+        }
+        // It also forgives a missing or third slash, and so takes a path for the host.
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err("an absolute URL such as https://soc.example.com/webhook");
+        };
+        if !["https", "http"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err("a URL that starts with https:// (or http:// inside an allowed private network)");
+        }
+        if rest.starts_with(['/', '\\']) {
+            return Err("a URL with a host");
+        }
+        let mut url = Url::parse(text).map_err(|_| "an absolute URL such as https://soc.example.com/webhook")?;
+        if url.port() == Some(0) {
+            return Err("a URL with a port of 1 to 65535");
+        }
+        let origin = origin(&url).ok_or("a URL with a host")?;
+        let credentials = take_credentials(&mut url)?;
+        Ok(Self { url, origin, credentials })
+    }
+
+    /// `scheme://host[:port]`: all of the URL that may be shown.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    pub fn host(&self) -> Option<Host<&str>> {
+        self.url.host()
+    }
+
+    pub fn is_plain_http(&self) -> bool {
+        self.url.scheme() == "http"
+    }
+
+    /// The URL without its userinfo. It is for the wire alone.
+    pub fn expose_url(&self) -> &Url {
+        &self.url
+    }
+
+    /// User and password for Basic authentication (RFC 7617), from the URL's userinfo. For the wire alone.
+    pub fn expose_credentials(&self) -> Option<(&str, &str)> {
+        self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({})", self.origin)
+    }
+}
+
+/// `scheme://host[:port]`: all of a URL that may be shown.
+pub fn origin(url: &Url) -> Option<String> {
+    let host = url.host_str().filter(|host| !host.is_empty())?;
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}://{host}{port}", url.scheme()))
+}
+
+/// Userinfo is taken out of the URL and decoded: a client that is handed a URL without secrets cannot print them.
+fn take_credentials(url: &mut Url) -> Result<Option<(String, String)>, &'static str> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(None);
+    }
+    let decode = |text: &str| {
+        let text = percent_decode_str(text).decode_utf8();
+        text.map(String::from).map_err(|_| "userinfo in the URL that is UTF-8 when percent-decoded")
+    };
+    let credentials = (decode(url.username())?, decode(url.password().unwrap_or_default())?);
+    if credentials.0.contains(':') {
+        return Err("a user name without a colon in the URL (RFC 7617)");
+    }
+    // Neither fails on an http or https URL with a host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Ok(Some(credentials))
+}
+
+/// A URL whose secrets are still references. Its origin is known and cannot change.
+#[derive(Clone)]
+pub struct EndpointTemplate {
+    text: Template,
+    /// Pieces before this one stand in the userinfo, where a value is percent-encoded.
+    userinfo: usize,
+    origin: String,
+}
+
+/// Why a URL with references cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unfilled<'a> {
+    /// A reference has no value at the moment.
+    Missing(&'a Reference),
+    /// With the values in place it is no URL that may be used.
+    Invalid(&'static str),
+}
+
+const MOVED: &str = "references in userinfo, path and query only: the host must be the same whatever their values";
+
+impl EndpointTemplate {
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let template = Template::parse(text)?;
+        // Two different values for every reference: what differs in the origin came from one.
+        let [a, b] = ["a1", "b2"].map(|value| template.fill(|_| Some(value.to_owned())).unwrap_or_default());
+        let (first, second) = (Endpoint::parse(&a)?, Endpoint::parse(&b)?);
+        if first.origin != second.origin || !a[..a.find("://").unwrap_or(0)].eq(&b[..b.find("://").unwrap_or(0)]) {
+            return Err(MOVED);
+        }
+        let userinfo = userinfo_references(&a, &template);
+        Ok(Self { text: template, userinfo, origin: first.origin })
+    }
+
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.text.references()
+    }
+
+    pub fn has_userinfo(&self) -> bool {
+        let text = self.text.fill(|_| Some("a1".to_owned())).unwrap_or_default();
+        Endpoint::parse(&text).is_ok_and(|endpoint| endpoint.credentials.is_some())
+    }
+
+    /// The URL with its secrets. Its origin must be the one that was written.
+    pub fn resolve(&self, resolved: &Resolved) -> Result<Endpoint, Unfilled<'_>> {
+        let mut index = 0;
+        let text = self.text.fill(|reference| {
+            index += 1;
+            let value = resolved.get(reference)?;
+            // A password may hold any character, and the URL is decoded for Basic authentication.
+            Some(if index <= self.userinfo {
+                utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
+            } else {
+                value.to_owned()
+            })
+        });
+        let endpoint = Endpoint::parse(&text.map_err(Unfilled::Missing)?).map_err(Unfilled::Invalid)?;
+        if endpoint.origin == self.origin { Ok(endpoint) } else { Err(Unfilled::Invalid(MOVED)) }
+    }
+}
+
+/// How many references stand in the userinfo: those before the last `@` of the authority.
+fn userinfo_references(filled: &str, template: &Template) -> usize {
+    let start = filled.find("://").map_or(0, |at| at + 3);
+    let authority_end = filled[start..].find(['/', '?', '#', '\\']).map_or(filled.len(), |at| start + at);
+    let Some(userinfo_end) = filled[start..authority_end].rfind('@').map(|at| start + at) else { return 0 };
+    template.positions("a1".len()).filter(|position| *position < userinfo_end).count()
+}
+
+/// Reads the name of a header option; the error says what was expected.
+pub fn header_name(name: &str) -> Result<HeaderName, &'static str> {
+    let name = HeaderName::try_from(name).map_err(|_| "a header name of letters, digits and -")?;
+    if is_reserved(&name) {
+        return Err("another header: this one is set by the handler or belongs to the connection");
+    }
+    Ok(name)
+}
+
+/// Reads the value of a header option; the result is marked sensitive, so that no Debug output shows it.
+pub fn header_value(value: &str) -> Result<HeaderValue, &'static str> {
+    const EXPECTED: &str = "a value of visible ASCII characters, without space at its ends";
+    let visible = !value.is_empty() && value.bytes().all(|b| (0x20..=0x7e).contains(&b)) && value.trim() == value;
+    let mut value = HeaderValue::try_from(value).ok().filter(|_| visible).ok_or(EXPECTED)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Headers that would contradict the payload, the connection (RFC 9110, section 7.6.1) or the delivery's identity.
+fn is_reserved(name: &HeaderName) -> bool {
+    const RESERVED: [HeaderName; 9] = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::TE,
+        header::TRAILER,
+        header::UPGRADE,
+        header::EXPECT,
+    ];
+    RESERVED.contains(name) || name.as_str().starts_with("proxy-") || name.as_str().starts_with("webhook-")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+use super::*;
+
+#[test]
+fn an_endpoint_shows_its_origin_and_nothing_else() {
+    let endpoint =
+        Endpoint::parse("https://user:p%40ss&%2B+=word@soc.example.com:8443/T0/SECRET?api_key=SECRET#SECRET").unwrap();
+    assert_eq!(endpoint.origin(), "https://soc.example.com:8443");
+    assert_eq!(format!("{endpoint:?}"), "Endpoint(https://soc.example.com:8443)");
+    assert_eq!(endpoint.expose_credentials(), Some(("user", "p@ss&++=word")));
+    assert!(!endpoint.expose_url().as_str().contains("user"));
+}
+
+#[test]
+fn the_origin_leaves_out_the_default_port_and_keeps_ipv6_brackets() {
+    for (text, origin) in [
+        ("https://SOC.example.com:443/x", "https://soc.example.com"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("https://2130706433/", "https://127.0.0.1"),
+        ("HTTPS://bücher.example/", "https://xn--bcher-kva.example"),
+    ] {
+        assert_eq!(Endpoint::parse(text).unwrap().origin(), origin);
+    }
+}
+
+#[test]
+fn what_is_no_webhook_url_is_refused_without_repeating_it() {
+    for text in [
+        "",
+        "soc.example.com/x",
+        "/x",
+        "ftp://h/",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://",
+        "https:///x",
+        "https:h/x",
+        "https:\\\\h/x",
+        "https://h:0/",
+        "https://h:70000/",
+        "https://a b/",
+        "https://h/a\tb",
+        "https://h/\r\nX: SECRET",
+        " https://h/",
+        "https://h/\u{7f}",
+        "https://[::1",
+        "https://user%3Ax:y@h/",
+        "https://%ff:x@h/",
+    ] {
+        let expected = Endpoint::parse(text).unwrap_err();
+        assert!(!expected.contains("SECRET"), "{text}: {expected}");
+    }
+}
+
+#[test]
+fn references_stand_in_userinfo_path_and_query() {
+    for (text, url, credentials) in [
+        ("https://h/{{secret:s}}", "https://h/T0/B0?x=1", None),
+        ("https://h/x?k={{secret:s}}", "https://h/x?k=T0/B0?x=1", None),
+        ("https://h:8443/a/{{secret:s}}/b", "https://h:8443/a/T0/B0?x=1/b", None),
+        ("https://u:{{secret:s}}@h/", "https://h/", Some(("u", "T0/B0?x=1"))),
+        ("https://{{secret:s}}@h/{{secret:s}}", "https://h/T0/B0?x=1", Some(("T0/B0?x=1", ""))),
+    ] {
+        let template = EndpointTemplate::parse(text).unwrap();
+        let mut resolved = Resolved::default();
+        resolved.insert(template.references().next().unwrap().clone(), "T0/B0?x=1".into());
+        let endpoint = template.resolve(&resolved).unwrap();
+        assert_eq!((endpoint.expose_url().as_str(), endpoint.expose_credentials()), (url, credentials), "{text}");
+    }
+}
+
+#[test]
+fn references_never_stand_in_scheme_host_or_port() {
+    for text in [
+        "{{secret:s}}",
+        "{{secret:s}}://h/",
+        "https://{{secret:s}}/",
+        "https://{{secret:s}}.example.com/",
+        "https://h{{secret:s}}/",
+        "https://h:{{secret:s}}/",
+        "https://h:8{{secret:s}}/",
+        "http{{secret:s}}://h/",
+        "https://u@{{secret:s}}",
+        "https://[{{secret:s}}]/",
+        "https:{{secret:s}}//h/",
+        "https://{{secret:s}}",
+    ] {
+        assert!(EndpointTemplate::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_value_cannot_move_the_request_to_another_host() {
+    for text in
+        ["https://h{{secret:s}}", "https://h/{{secret:s}}", "https://h?{{secret:s}}", "https://u:{{secret:s}}@h/"]
+    {
+        for value in [
+            "@evil.example/",
+            ".evil.example",
+            ":1@evil.example",
+            "/@evil.example",
+            "\\@evil.example",
+            "//evil.example/",
+            "x@evil.example/#",
+        ] {
+            let Ok(template) = EndpointTemplate::parse(text) else { continue };
+            let mut resolved = Resolved::default();
+            resolved.insert(template.references().next().unwrap().clone(), value.into());
+            if let Ok(endpoint) = template.resolve(&resolved) {
+                assert_eq!(endpoint.origin(), "https://h", "{text} {value}");
+            }
+        }
+    }
+    let template = EndpointTemplate::parse("https://h/{{secret:s}}").unwrap();
+    assert!(matches!(template.resolve(&Resolved::default()), Err(Unfilled::Missing(_))));
+    let mut resolved = Resolved::default();
+    resolved.insert(template.references().next().unwrap().clone(), "a\nb".into());
+    assert!(matches!(template.resolve(&resolved), Err(Unfilled::Invalid(_))));
+}
+
+#[test]
+fn headers_of_the_connection_and_of_the_handler_are_refused() {
+    for name in [
+        "Host",
+        "content-length",
+        "Content-Type",
+        "transfer-encoding",
+        "Connection",
+        "TE",
+        "Trailer",
+        "Upgrade",
+        "Expect",
+        "Proxy-Authorization",
+        "webhook-id",
+        "Webhook-Signature",
+        "",
+        "a b",
+        "ü",
+    ] {
+        assert!(header_name(name).is_err(), "{name}");
+    }
+    for value in ["", " v", "v ", "a\nb", "ü", "a\tb"] {
+        assert!(header_value(value).is_err(), "{value:?}");
+    }
+    assert_eq!(format!("{:?}", header_value("Bearer SECRET").unwrap()), "Sensitive");
+}

@@ -1,0 +1,112 @@
+//! AWS's own clients, on an HTTP client that shares the webhooks' TLS configuration and nothing else of theirs: the
+//! guard would refuse a VPC endpoint, which is a private address.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_secretsmanager::config::BehaviorVersion;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+
+use super::webhook::ClientUnavailable;
+
+/// Where AWS is and as whom it is called: what Lambda sets in every function's environment.
+#[derive(Debug, Clone, Default)]
+pub struct AwsSettings {
+    pub region: Option<String>,
+    /// Another endpoint than AWS's, for emulators.
+    pub endpoint_url: Option<String>,
+    pub access_key_id: String,
+    pub secret_access_key: Secret,
+    pub session_token: Option<Secret>,
+}
+
+/// A credential, unprintable.
+#[derive(Clone, Default)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// What every AWS client is made of. Making it calls nobody.
+pub fn config(settings: &AwsSettings, tls: &rustls::ClientConfig) -> Result<SdkConfig, ClientUnavailable> {
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(2))
+        // As for webhooks: sockets die while the process is frozen.
+        .pool_idle_timeout(Duration::from_secs(4))
+        .build()
+        .map_err(|_| ClientUnavailable)?;
+    let credentials = Credentials::new(
+        &settings.access_key_id,
+        &settings.secret_access_key.0,
+        settings.session_token.as_ref().map(|token| token.0.clone()),
+        None,
+        "environment",
+    );
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(Duration::from_secs(3))
+        .operation_timeout(Duration::from_secs(8))
+        .build();
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(Connector(client))
+        .retry_config(RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(100)))
+        .timeout_config(timeouts);
+    config.set_region(settings.region.clone().map(Region::new));
+    config.set_endpoint_url(settings.endpoint_url.clone());
+    Ok(config.build())
+}
+
+/// Carries the SDK's requests over reqwest. Bodies are whole on both sides: all of them are small.
+#[derive(Debug, Clone)]
+struct Connector(reqwest::Client);
+
+impl HttpClient for Connector {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = self.0.clone();
+        HttpConnectorFuture::new(async move { send(&client, request).await })
+    }
+}
+
+async fn send(client: &reqwest::Client, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+    let request = request.map(|body| reqwest::Body::from(body.bytes().unwrap_or_default().to_vec()));
+    let request = reqwest::Request::try_from(request).map_err(|error| ConnectorError::user(error.into()))?;
+    let response = client.execute(request).await.map_err(failed)?;
+    let mut answer = http::Response::builder().status(response.status());
+    if let Some(headers) = answer.headers_mut() {
+        headers.clone_from(response.headers());
+    }
+    let body = response.bytes().await.map_err(failed)?;
+    let answer = answer.body(SdkBody::from(body)).map_err(|error| ConnectorError::other(error.into(), None))?;
+    HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
+}
+
+/// The SDK tries again what it knows to be a matter of time or of the connection.
+fn failed(error: reqwest::Error) -> ConnectorError {
+    if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
+}
