@@ -15,6 +15,7 @@
 //! - A [`Report`](report::Report) says what became of a delivery: `telemetry` writes it as one log line, `inbound`
 //!   answers with it.
 
+pub mod json;
 pub mod problem;
 
 pub mod outcome;

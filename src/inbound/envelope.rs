@@ -9,7 +9,8 @@ use aws_lambda_events::sqs::SqsMessage;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::domain::outcome::{Outcome, Refused, members, resembles, string};
+use crate::domain::json::{members, string};
+use crate::domain::outcome::{Outcome, Refused, resembles};
 use crate::domain::problem::Problem;
 use crate::domain::record::{Origin, Record};
 

@@ -1,0 +1,62 @@
+# Everything the project needs beside Rust, Python 3 and make is installed by these targets, into .venv.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export SAM_CLI_TELEMETRY := 0
+# The linter looks a region up; nothing is called there.
+export AWS_DEFAULT_REGION ?= eu-west-1
+
+# The release build without its slow link.
+PROFILE := shaped
+CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --cargo-profile,cargo test --profile)
+
+.PHONY: help demo test check format clippy doc template deny advisories build tools
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: tools ## Deliver sample outcomes to a receiver on this machine, and show what the log says
+	@python3 demo/demo.py
+
+test: tools ## Run all tests
+	$(CARGO_TEST) $(PROFILE)
+
+check: format clippy doc test template deny ## Run what CI runs
+
+format:
+	cargo fmt --check
+
+clippy:
+	cargo clippy --profile $(PROFILE) --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --profile $(PROFILE) --no-deps --document-private-items
+
+template: tools
+	cfn-lint template.yaml
+	sam validate --lint --template template.yaml
+
+deny: $(VENV)/.deny
+	cargo deny --offline check bans licenses sources
+
+advisories: $(VENV)/.deny ## Check dependencies against the RustSec database (needs the internet)
+	cargo deny check advisories
+
+build: tools ## Build the function's bootstrap, as deployed
+	cargo lambda build --release
+
+tools: $(VENV)/.tools
+
+$(VENV)/.tools: tools/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(VENV)/.deny: tools/cargo-deny.version
+	mkdir -p $(VENV)
+	cargo install --quiet --locked --root $(VENV) cargo-deny --version "$$(cat $<)"
+	touch $@

@@ -1,0 +1,52 @@
+//! JSON that is looked into without being read as a whole: what is not needed stays as it was written.
+
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+
+use super::problem::Problem;
+
+/// The members of a JSON object, unparsed. Of a repeated name the last counts, as for most receivers.
+pub fn members(text: &str) -> Result<HashMap<String, &RawValue>, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        let at = format!("line {}, column {}", error.line(), error.column());
+        match error.classify() {
+            serde_json::error::Category::Data => Problem::new("$", "a JSON object"),
+            serde_json::error::Category::Eof => Problem::new("$", format!("complete JSON (it ends at {at})")),
+            _ => Problem::new("$", format!("valid JSON (see {at})")),
+        }
+    })
+}
+
+/// A JSON string's text, or nothing for another type. Lone surrogates, which JSON can spell and Unicode text
+/// cannot hold (RFC 8259, section 8.2), are replaced: they are no reason to refuse.
+pub fn string(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok().or_else(|| {
+        let bytes: serde_json::Result<WobblyText> = serde_json::from_str(value.get());
+        bytes.ok().map(|text| text.0)
+    })
+}
+
+struct WobblyText(String);
+
+impl<'de> serde::Deserialize<'de> for WobblyText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = WobblyText;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<WobblyText, E> {
+                Ok(WobblyText(String::from_utf8_lossy(bytes).into_owned()))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+/// Whether a JSON value is written as an integer, of whatever size.
+pub fn is_integer(json: &str) -> bool {
+    let digits = json.strip_prefix('-').unwrap_or(json);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
