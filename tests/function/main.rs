@@ -1,6 +1,7 @@
 //! The release-shaped binary under AWS's own emulator of the runtime, with real receivers on real sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it does not expect")]
 
+mod aws;
 mod receiver;
 mod runtime;
 
@@ -8,6 +9,7 @@ mod answers;
 mod envelopes;
 mod failures;
 mod guard;
+mod registry;
 mod samples;
 mod start;
 mod tls;

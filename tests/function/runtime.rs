@@ -53,7 +53,7 @@ fn rie() -> PathBuf {
     found.expect("the Runtime Interface Emulator is missing: run `make tools`")
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -138,9 +138,13 @@ pub(crate) fn parse_log(output: &str) -> Vec<Value> {
 }
 
 async fn http_post(address: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    http_post_with(address, path, "", body).await
+}
+
+pub(crate) async fn http_post_with(address: &str, path: &str, headers: &str, body: &[u8]) -> (u16, Vec<u8>) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -1,0 +1,201 @@
+//! AWS's APIs on this machine: moto's server, or a port that answers as a store in trouble does.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+use super::receiver::read_request;
+use super::runtime::{free_port, http_post_with, vars};
+
+/// moto's server. It ends with this value.
+pub(crate) struct Aws {
+    _child: Child,
+    pub(crate) port: u16,
+}
+
+impl Aws {
+    pub(crate) async fn start() -> Self {
+        let port = free_port();
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/moto_server");
+        let child = Command::new(program)
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("moto's server: run `make tools`");
+        for _ in 0..400 {
+            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return Self { _child: child, port };
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("moto's server does not start");
+    }
+
+    /// Calls an API of the "JSON protocol" kind.
+    pub(crate) async fn call(&self, target: &str, body: Value) -> Value {
+        let service = if target.starts_with("DynamoDB") { "dynamodb" } else { "secretsmanager" };
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        let headers = format!(
+            "X-Amz-Target: {target}\r\nContent-Type: application/x-amz-json-1.1\r\nAuthorization: {authorization}\r\n"
+        );
+        let address = format!("127.0.0.1:{}", self.port);
+        let (status, answer) = http_post_with(&address, "/", &headers, body.to_string().as_bytes()).await;
+        let answer = serde_json::from_slice(&answer).unwrap_or_default();
+        assert_eq!(status, 200, "{target}: {answer}");
+        answer
+    }
+
+    pub(crate) async fn create_secret(&self, name: &str, value: &str) {
+        self.call(
+            "secretsmanager.CreateSecret",
+            json!({ "Name": name, "SecretString": value, "ClientRequestToken": token() }),
+        )
+        .await;
+    }
+
+    pub(crate) async fn put_secret(&self, name: &str, value: &str) {
+        self.call(
+            "secretsmanager.PutSecretValue",
+            json!({ "SecretId": name, "SecretString": value, "ClientRequestToken": token() }),
+        )
+        .await;
+    }
+
+    pub(crate) async fn create_table(&self, name: &str) {
+        let key = json!([{ "AttributeName": "pk", "KeyType": "HASH" }]);
+        let attributes = json!([{ "AttributeName": "pk", "AttributeType": "S" }]);
+        let table = json!({ "TableName": name, "KeySchema": key, "AttributeDefinitions": attributes, "BillingMode": "PAY_PER_REQUEST" });
+        self.call("DynamoDB_20120810.CreateTable", table).await;
+    }
+
+    /// Writes items of plain JSON, as `aws dynamodb put-item` would.
+    pub(crate) async fn put_items(&self, table: &str, items: &[Value]) {
+        for items in items.chunks(25) {
+            let requests: Vec<_> =
+                items.iter().map(|item| json!({ "PutRequest": { "Item": attribute(item)["M"] } })).collect();
+            self.call("DynamoDB_20120810.BatchWriteItem", json!({ "RequestItems": { table: requests } })).await;
+        }
+    }
+
+    /// Variables of a function whose destinations are kept here.
+    pub(crate) fn variables(&self, place: &str) -> Vec<(String, String)> {
+        variables(self.port, place)
+    }
+}
+
+pub(crate) fn variables(port: u16, place: &str) -> Vec<(String, String)> {
+    vars(&[
+        ("DESTINATIONS", place),
+        ("LOCAL_RECEIVERS", "true"),
+        ("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{port}")),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "SECRET"),
+        ("AWS_SESSION_TOKEN", "SECRET"),
+    ])
+}
+
+fn token() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    format!("{:032}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// DynamoDB's typed form of a JSON value.
+pub(crate) fn attribute(value: &Value) -> Value {
+    match value {
+        Value::Null => json!({ "NULL": true }),
+        Value::Bool(value) => json!({ "BOOL": value }),
+        Value::Number(number) => json!({ "N": number.to_string() }),
+        Value::String(text) => json!({ "S": text }),
+        Value::Array(items) => json!({ "L": items.iter().map(attribute).collect::<Vec<_>>() }),
+        Value::Object(members) => {
+            json!({ "M": members.iter().map(|(name, value)| (name.clone(), attribute(value))).collect::<serde_json::Map<_, _>>() })
+        }
+    }
+}
+
+/// What stands between the function and moto, and can be in trouble.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trouble {
+    /// AWS's answer to too many requests.
+    Throttled,
+    Error500,
+    Silent,
+    Closed,
+    Denied,
+}
+
+/// A relay to moto that counts requests, and answers as `trouble` says while it is on.
+pub(crate) struct Relay {
+    pub(crate) port: u16,
+    pub(crate) trouble: Arc<AtomicBool>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Relay {
+    pub(crate) async fn start(to: u16, trouble: Trouble) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (on, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (switch, count) = (on.clone(), requests.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(relay(stream, to, trouble, switch.clone(), count.clone()));
+            }
+        });
+        Self { port, trouble: on, requests }
+    }
+
+    pub(crate) fn in_trouble(&self, on: bool) {
+        self.trouble.store(on, Ordering::SeqCst);
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// One request per connection: simple, and the function's clients do not mind.
+async fn relay(
+    stream: TcpStream,
+    to: u16,
+    trouble: Trouble,
+    on: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
+) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    let (head, body) = read_request(&mut stream).await?;
+    count.fetch_add(1, Ordering::SeqCst);
+    if on.load(Ordering::SeqCst) {
+        let (status, kind) = match trouble {
+            Trouble::Throttled => (400, "ThrottlingException"),
+            Trouble::Denied => (400, "AccessDeniedException"),
+            Trouble::Error500 => (500, "InternalServiceError"),
+            Trouble::Closed => return None,
+            Trouble::Silent => std::future::pending().await,
+        };
+        let body = json!({ "__type": kind, "message": "SECRET" }).to_string();
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        return stream.write_all((head + &body).as_bytes()).await.ok();
+    }
+    let mut upstream = TcpStream::connect(("127.0.0.1", to)).await.ok()?;
+    upstream.write_all(head.trim_end().as_bytes()).await.ok()?;
+    upstream.write_all(b"\r\nConnection: close\r\n\r\n").await.ok()?;
+    upstream.write_all(&body).await.ok()?;
+    let mut answer = Vec::new();
+    upstream.read_to_end(&mut answer).await.ok()?;
+    stream.write_all(&answer).await.ok()?;
+    stream.shutdown().await.ok()
+}
