@@ -14,7 +14,7 @@ export AWS_DEFAULT_REGION ?= eu-west-1
 PROFILE := shaped
 CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --cargo-profile,cargo test --profile)
 
-.PHONY: help demo test check format clippy doc template deny advisories build tools
+.PHONY: help demo test seeded-bugs check format clippy doc template deny advisories build tools
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ demo: tools ## Deliver sample outcomes to a receiver on this machine, and show w
 
 test: tools ## Run all tests
 	$(CARGO_TEST) $(PROFILE)
+
+seeded-bugs: tools ## Test the tests: each known bug must be caught
+	tools/seeded-bugs.sh
 
 check: format clippy doc test template deny ## Run what CI runs
 

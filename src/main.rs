@@ -48,7 +48,7 @@ fn start() -> Result<App, String> {
 }
 
 fn clients(settings: &Settings) -> Result<(Webhook, SdkConfig), ClientUnavailable> {
-    let tls = tls::config()?;
+    let tls = tls::config(&settings.extra_authorities)?;
     let webhook = Webhook::new(&Arc::new(settings.allowed_networks.clone()), &tls)?;
     Ok((webhook, aws::config(&settings.aws, &tls)?))
 }

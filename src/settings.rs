@@ -10,8 +10,9 @@ use crate::domain::destination::{DEFAULT_TIMEOUT_SECONDS, Destination, MAX_TIMEO
 use crate::domain::endpoint::EndpointTemplate;
 use crate::domain::problem::Problem;
 use crate::domain::route::Unrouted;
-use crate::outbound::aws::{AwsSettings, Secret};
+use crate::outbound::aws::AwsSettings;
 use crate::outbound::registry::Place;
+use crate::outbound::tls::{Authorities, authorities};
 use crate::telemetry::{Format, LogSettings};
 
 /// The names of all settings, as template and README list them.
@@ -22,6 +23,7 @@ pub const NAMES: &[&str] = &[
     "REGISTRY_TTL_SECONDS",
     "UNROUTED",
     "ALLOW_PRIVATE_CIDRS",
+    "EXTRA_CA_BUNDLE",
     "LOCAL_RECEIVERS",
     "AWS_LAMBDA_LOG_FORMAT",
     "AWS_LAMBDA_LOG_LEVEL",
@@ -42,6 +44,8 @@ pub struct Settings {
     pub registry_ttl: Duration,
     pub unrouted: Unrouted,
     pub allowed_networks: AllowedNetworks,
+    /// Authorities for receivers beside Mozilla's.
+    pub extra_authorities: Authorities,
     pub aws: AwsSettings,
 }
 
@@ -82,9 +86,12 @@ impl Settings {
         let registry_ttl = reader.registry_ttl();
         let unrouted = reader.unrouted();
         let allowed_networks = reader.allowed_networks();
+        let extra_authorities = reader.extra_authorities();
         let aws = reader.aws(place.as_ref());
         match place {
-            Some(place) if problems.is_empty() => Ok(Self { place, registry_ttl, unrouted, allowed_networks, aws }),
+            Some(place) if problems.is_empty() => {
+                Ok(Self { place, registry_ttl, unrouted, allowed_networks, extra_authorities, aws })
+            }
             _ => Err(problems),
         }
     }
@@ -201,8 +208,8 @@ impl<E: Environment> Reader<'_, E> {
             region,
             endpoint_url: self.get("AWS_ENDPOINT_URL"),
             access_key_id: self.get("AWS_ACCESS_KEY_ID").unwrap_or_default(),
-            secret_access_key: Secret(self.get("AWS_SECRET_ACCESS_KEY").unwrap_or_default()),
-            session_token: self.get("AWS_SESSION_TOKEN").map(Secret),
+            secret_access_key: self.get("AWS_SECRET_ACCESS_KEY").unwrap_or_default().into(),
+            session_token: self.get("AWS_SESSION_TOKEN").map(Into::into),
         }
     }
 
@@ -240,6 +247,14 @@ impl<E: Environment> Reader<'_, E> {
                 allowed
             }
         }
+    }
+
+    fn extra_authorities(&mut self) -> Authorities {
+        let Some(path) = self.get("EXTRA_CA_BUNDLE") else { return Authorities::new() };
+        authorities(path.as_ref()).unwrap_or_else(|expected| {
+            self.problem("EXTRA_CA_BUNDLE", expected);
+            Authorities::new()
+        })
     }
 
     /// Emulators leave `LAMBDA_TASK_ROOT` at another place or unset; SAM's container says what it is.

@@ -21,6 +21,8 @@ pub enum AttemptResult {
         retry_after: Option<Duration>,
         /// `scheme://host[:port]` of `Location`; the rest of it may hold secrets.
         location_origin: Option<String>,
+        /// What a failing endpoint said, without secrets.
+        excerpt: Option<String>,
     },
     /// No response.
     Failed { cause: Cause, sent: Sent },

@@ -9,6 +9,7 @@ use super::endpoint::{Endpoint, EndpointTemplate, Unfilled, header_value};
 use super::outcome::{Kind, Outcome, Severity};
 use super::problem::Problem;
 use super::reference::{Reference, Resolved, Template};
+use super::signature::SigningKey;
 
 /// Seconds that an attempt may take when a destination does not say.
 pub const DEFAULT_TIMEOUT_SECONDS: u64 = 30;
@@ -30,10 +31,12 @@ pub struct Destination {
     /// The least severity that is sent.
     pub min_severity: Option<Severity>,
     pub headers: Vec<(HeaderName, Template)>,
+    /// Keys that every request is signed with.
+    pub signing_secrets: Vec<Template>,
 }
 
 /// A receiver with its secrets in place, ready for an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Target {
     pub id: String,
     pub endpoint: Endpoint,
@@ -41,6 +44,14 @@ pub struct Target {
     pub timeout: Duration,
     /// Sent as they are; marked sensitive, so that no Debug output shows their values.
     pub headers: HeaderMap,
+    pub signing_keys: Vec<SigningKey>,
+}
+
+impl Target {
+    /// Whether a request to the other would be another one in what a receiver judges credentials by.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        self.endpoint != other.endpoint || self.headers != other.headers || self.signing_keys != other.signing_keys
+    }
 }
 
 /// Why an outcome is not sent to a destination that its route names.
@@ -52,7 +63,7 @@ pub enum Filter {
 }
 
 /// Why a destination cannot be used now.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Incomplete {
     /// A secret that it refers to has no value at the moment.
     Unresolved(Reference),
@@ -72,6 +83,7 @@ impl Destination {
             outcomes: None,
             min_severity: None,
             headers: Vec::new(),
+            signing_secrets: Vec::new(),
         }
     }
 
@@ -91,7 +103,9 @@ impl Destination {
 
     /// The secrets that it refers to.
     pub fn references(&self) -> BTreeSet<&Reference> {
-        self.endpoint.references().chain(self.headers.iter().flat_map(|(_, value)| value.references())).collect()
+        let headers = self.headers.iter().map(|(_, value)| value);
+        let templates = headers.chain(&self.signing_secrets);
+        self.endpoint.references().chain(templates.flat_map(Template::references)).collect()
     }
 
     /// Puts the secrets in place.
@@ -110,7 +124,13 @@ impl Destination {
             let value = header_value(&value).map_err(|expected| problem(&format!("headers.{name}"), expected))?;
             headers.insert(name.clone(), value);
         }
-        Ok(Target { id: self.id.clone(), endpoint, timeout: self.timeout, headers })
+        let mut signing_keys = Vec::with_capacity(self.signing_secrets.len());
+        for (index, secret) in self.signing_secrets.iter().enumerate() {
+            let secret = secret.resolve(resolved).map_err(|reference| Incomplete::Unresolved(reference.clone()))?;
+            let key = SigningKey::parse(&secret);
+            signing_keys.push(key.map_err(|expected| problem(&format!("signing_secrets[{index}]"), expected))?);
+        }
+        Ok(Target { id: self.id.clone(), endpoint, timeout: self.timeout, headers, signing_keys })
     }
 }
 
@@ -150,9 +170,10 @@ mod tests {
         let reference = |secret: &str, key: Option<&str>| Reference { secret: secret.into(), key: key.map(Into::into) };
         let mut resolved = Resolved::default();
         resolved.insert(reference("a", None), "path".into());
-        assert_eq!(destination.complete(&resolved), Err(Incomplete::Unresolved(reference("b", Some("k")))));
+        let Err(Incomplete::Unresolved(missing)) = destination.complete(&resolved) else { panic!() };
+        assert_eq!(missing, reference("b", Some("k")));
         resolved.insert(reference("b", Some("k")), "token".into());
-        let target = destination.complete(&resolved).unwrap();
+        let target = destination.complete(&resolved).ok().unwrap();
         assert_eq!(target.headers["authorization"], "Bearer token");
         resolved.insert(reference("b", Some("k")), "to\nken".into());
         let Err(Incomplete::Invalid(problems)) = destination.complete(&resolved) else { panic!() };

@@ -15,6 +15,7 @@ use super::outcome::{Kind, Severity};
 use super::problem::Problem;
 use super::reference::Template;
 use super::route::Route;
+use super::signature::SigningKey;
 
 /// Destinations and routes, as far as they can be used, and what is wrong with the rest.
 pub struct Document {
@@ -68,6 +69,10 @@ struct Options {
     /// `{{secret:NAME#KEY}}` may stand in values, and in the URL's userinfo, path and query.
     #[cfg_attr(test, schemars(extend("additionalProperties" = {"type": "string", "minLength": 1})))]
     headers: Option<Map<String, Value>>,
+    /// Secrets of Standard Webhooks signatures (whsec_…), best as references. Each signs every request, so that a key
+    /// can be rotated: add the new one, let the receiver have it, remove the old one.
+    #[cfg_attr(test, schemars(extend("minItems" = 1, "items" = {"type": "string", "minLength": 1})))]
+    signing_secrets: Option<Vec<String>>,
 }
 
 impl Document {
@@ -152,6 +157,7 @@ pub fn parse_destination(id: &str, path: &str, value: Value) -> Result<Arc<Desti
         }
     };
     let headers = parse_headers(path, options.headers, &mut problems);
+    let signing_secrets = parse_signing_secrets(path, options.signing_secrets.unwrap_or_default(), &mut problems);
     if endpoint.as_ref().is_some_and(EndpointTemplate::has_userinfo)
         && headers.iter().any(|(name, _)| name == http::header::AUTHORIZATION)
     {
@@ -164,6 +170,7 @@ pub fn parse_destination(id: &str, path: &str, value: Value) -> Result<Arc<Desti
             outcomes: options.outcomes.map(|names| names.iter().filter_map(|name| Kind::parse(name)).collect()),
             min_severity: options.min_severity.as_deref().and_then(Severity::parse),
             headers,
+            signing_secrets,
             ..Destination::new(id, path, endpoint, options.timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS))
         })),
         _ => Err(problems),
@@ -187,8 +194,12 @@ impl Options {
                 string(value).filter(|name| Severity::parse(name).is_some())
             }),
             headers: members.take("headers", "an object of header values by name", object),
+            signing_secrets: members.take("signing_secrets", "a list of signing secrets, at least one", |value| {
+                let secrets: Option<Vec<_>> = value.as_array()?.iter().map(|secret| string(secret.clone())).collect();
+                secrets.filter(|secrets| !secrets.is_empty())
+            }),
         };
-        members.finish("url, timeout, active, outcomes, min_severity, headers");
+        members.finish("url, timeout, active, outcomes, min_severity, headers, signing_secrets");
         Some(options)
     }
 }
@@ -207,6 +218,22 @@ fn parse_headers(
             )),
             Ok(header) => parsed.push(header),
             Err(expected) => problems.push(Problem::new(format!("{path}.headers.{name}"), expected)),
+        }
+    }
+    parsed
+}
+
+fn parse_signing_secrets(path: &str, secrets: Vec<String>, problems: &mut Vec<Problem>) -> Vec<Template> {
+    let mut parsed = Vec::new();
+    for (index, secret) in secrets.into_iter().enumerate() {
+        // A reference is judged when its value is known.
+        let template = Template::parse(&secret).and_then(|template| {
+            let is_known = template.references().next().is_none();
+            if is_known { SigningKey::parse(&secret).map(|_| template) } else { Ok(template) }
+        });
+        match template {
+            Ok(template) => parsed.push(template),
+            Err(expected) => problems.push(Problem::new(format!("{path}.signing_secrets[{index}]"), expected)),
         }
     }
     parsed

@@ -138,7 +138,7 @@ impl Finding {
         let code = self.code()?;
         let cause = code.cause();
         Some(match self {
-            Self::Attempt(AttemptResult::Response { status, retry_after, location_origin }) => {
+            Self::Attempt(AttemptResult::Response { status, retry_after, location_origin, .. }) => {
                 let mut text = format!("HTTP {status}: {cause}");
                 if let Some(origin) = location_origin.as_ref().filter(|_| code == Code::Redirect) {
                     text.push_str(&format!(" (to {origin})"));
@@ -160,6 +160,14 @@ impl Finding {
             Self::LookupFailed(reason) | Self::UnresolvedSecret(reason) => format!("{cause}: {reason}"),
             _ => cause.to_owned(),
         })
+    }
+
+    /// What the endpoint itself said about it.
+    pub fn excerpt(&self) -> Option<&str> {
+        match self {
+            Self::Attempt(AttemptResult::Response { excerpt, .. }) => excerpt.as_deref(),
+            _ => None,
+        }
     }
 
     /// Whether a person must act although the delivery will be tried again: a wrong key or path rarely mends itself.
@@ -257,8 +265,12 @@ mod tests {
     #[test]
     fn a_delivery_has_no_failure_and_every_other_status_has_one() {
         for status in 0..=1000 {
-            let finding =
-                Finding::Attempt(AttemptResult::Response { status, retry_after: None, location_origin: None });
+            let finding = Finding::Attempt(AttemptResult::Response {
+                status,
+                retry_after: None,
+                location_origin: None,
+                excerpt: None,
+            });
             assert_eq!(finding.code().is_none(), (200..=299).contains(&status), "{status}");
         }
     }
@@ -269,6 +281,7 @@ mod tests {
             status: 302,
             retry_after: None,
             location_origin: Some("https://login.example.com".into()),
+            excerpt: None,
         });
         assert!(redirect.cause().unwrap().ends_with("(to https://login.example.com)"));
         let wrong_name = Finding::Attempt(AttemptResult::Failed {

@@ -23,6 +23,7 @@ pub mod record;
 
 pub mod address;
 pub mod reference;
+pub mod signature;
 
 pub mod endpoint;
 

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use secrecy::{ExposeSecret, SecretString};
+
 /// What a reference names: a secret, and one key of it where the secret is a JSON object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
@@ -23,18 +25,18 @@ impl fmt::Display for Reference {
     }
 }
 
-/// The values of references. It has no Debug output and no Display: the values are secret.
-#[derive(Default, Clone, PartialEq, Eq)]
-pub struct Resolved(BTreeMap<Reference, String>);
+/// The values of references.
+#[derive(Default, Clone)]
+pub struct Resolved(BTreeMap<Reference, SecretString>);
 
 impl Resolved {
-    pub fn insert(&mut self, reference: Reference, value: String) {
+    pub fn insert(&mut self, reference: Reference, value: SecretString) {
         self.0.insert(reference, value);
     }
 
     /// A reference's value. For the wire alone.
     pub fn get(&self, reference: &Reference) -> Option<&str> {
-        self.0.get(reference).map(String::as_str)
+        self.0.get(reference).map(ExposeSecret::expose_secret)
     }
 }
 

@@ -135,7 +135,12 @@ impl Report {
             _ => {}
         }
         match (self.settled, self.finding.as_ref().and_then(Finding::cause)) {
-            (_, Some(cause)) => text.push_str(&cause),
+            (_, Some(cause)) => {
+                text.push_str(&cause);
+                if let Some(excerpt) = self.finding.as_ref().and_then(Finding::excerpt) {
+                    let _ = write!(text, " (it says: {excerpt})");
+                }
+            }
             (Settled::Filtered, _) => text.push_str(match self.filter {
                 Some(Filter::Outcomes) => "not sent, the destination's `outcomes` leave it out",
                 Some(Filter::MinSeverity) => "not sent, it is below the destination's `min_severity`",
@@ -202,7 +207,12 @@ mod tests {
     fn gravity_tells_whether_a_person_must_act() {
         let of_status = |status| {
             Report::of(
-                Finding::Attempt(AttemptResult::Response { status, retry_after: None, location_origin: None }),
+                Finding::Attempt(AttemptResult::Response {
+                    status,
+                    retry_after: None,
+                    location_origin: None,
+                    excerpt: None,
+                }),
                 Origin::Sqs,
             )
         };

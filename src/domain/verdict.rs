@@ -101,6 +101,7 @@ mod tests {
             status,
             retry_after: retry_after.map(Duration::from_secs),
             location_origin: None,
+            excerpt: None,
         }))
     }
 

@@ -43,6 +43,8 @@ struct DeliveryReport {
 pub enum InvocationFailed {
     #[error("the event has no known shape. {}", super::envelope::UnknownShape::ACCEPTED)]
     UnknownShape,
+    #[error("an error inside the function; its log says where")]
+    Panic,
     #[error("at least one outcome was not delivered; the function's log says which, why, and what to do")]
     Undelivered,
 }
@@ -51,6 +53,7 @@ impl From<InvocationFailed> for Diagnostic {
     fn from(error: InvocationFailed) -> Self {
         let error_type = match error {
             InvocationFailed::UnknownShape => "UnknownShape",
+            InvocationFailed::Panic => "Panic",
             InvocationFailed::Undelivered => "Undelivered",
         };
         Self { error_type: error_type.into(), error_message: error.to_string() }

@@ -1,5 +1,8 @@
 //! From an invocation to its answer.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::value::RawValue;
@@ -9,8 +12,13 @@ use super::envelope::{UnknownShape, open};
 use crate::deliver::{App, Deadline, record};
 use crate::telemetry::{self, Invocation};
 
-/// Handles one invocation. All its records are delivered together; each has its own fate.
+/// Handles one invocation. A panic's text may hold anything, and the runtime would tell it to the caller: it ends here.
 pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, InvocationFailed> {
+    AssertUnwindSafe(answer(app, event)).catch_unwind().await.unwrap_or(Err(InvocationFailed::Panic))
+}
+
+/// All records of an event are delivered together; each has its own fate.
+async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, InvocationFailed> {
     let deadline = Deadline::of_invocation(event.context.deadline);
     let invocation = invocation(&event.context);
     let Ok(event) = open(&event.payload) else {

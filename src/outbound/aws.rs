@@ -17,6 +17,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::webhook::ClientUnavailable;
 
@@ -27,18 +28,8 @@ pub struct AwsSettings {
     /// Another endpoint than AWS's, for emulators.
     pub endpoint_url: Option<String>,
     pub access_key_id: String,
-    pub secret_access_key: Secret,
-    pub session_token: Option<Secret>,
-}
-
-/// A credential, unprintable.
-#[derive(Clone, Default)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
-    }
+    pub secret_access_key: SecretString,
+    pub session_token: Option<SecretString>,
 }
 
 /// What every AWS client is made of. Making it calls nobody.
@@ -55,8 +46,8 @@ pub fn config(settings: &AwsSettings, tls: &rustls::ClientConfig) -> Result<SdkC
         .map_err(|_| ClientUnavailable)?;
     let credentials = Credentials::new(
         &settings.access_key_id,
-        &settings.secret_access_key.0,
-        settings.session_token.as_ref().map(|token| token.0.clone()),
+        settings.secret_access_key.expose_secret(),
+        settings.session_token.as_ref().map(|token| token.expose_secret().to_owned()),
         None,
         "environment",
     );
@@ -107,6 +98,11 @@ async fn send(client: &reqwest::Client, request: HttpRequest) -> Result<HttpResp
 }
 
 /// The SDK tries again what it knows to be a matter of time or of the connection.
+#[expect(
+    clippy::disallowed_types,
+    reason = "AWS's own endpoints have no secret in their URLs; it is cut off all the same"
+)]
 fn failed(error: reqwest::Error) -> ConnectorError {
+    let error = error.without_url();
     if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
 }

@@ -1,6 +1,7 @@
 //! What this function calls: webhooks, and the registry of destinations.
 
 mod cause;
+mod excerpt;
 mod guard;
 mod trace;
 

@@ -1,19 +1,36 @@
 //! The TLS configuration, and the two places where rustls lets us look on.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption};
 use rustls::client::{Tls12ClientSessionValue, Tls13ClientSessionValue};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, NamedGroup, RootCertStore, SignatureScheme};
 
 use super::trace;
 use super::webhook::ClientUnavailable;
 
-/// TLS 1.2 and 1.3 with Mozilla's roots. There is no switch that turns verification off.
-pub fn config() -> Result<ClientConfig, ClientUnavailable> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+/// Certificate authorities.
+pub type Authorities = Vec<TrustAnchor<'static>>;
+
+/// Reads the authorities in a PEM file; the error says what was expected of it.
+pub fn authorities(path: &Path) -> Result<Authorities, &'static str> {
+    const EXPECTED: &str = "a readable PEM file with at least one CERTIFICATE and nothing malformed";
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(|_| EXPECTED)?.collect::<Result<_, _>>().map_err(|_| EXPECTED)?;
+    if certificates.is_empty() {
+        return Err(EXPECTED);
+    }
+    let anchor = |certificate| webpki::anchor_from_trusted_cert(certificate).map(|anchor| anchor.to_owned());
+    certificates.iter().map(anchor).collect::<Result<_, _>>().map_err(|_| EXPECTED)
+}
+
+/// TLS 1.2 and 1.3 with Mozilla's roots and further ones. There is no switch that turns verification off.
+pub fn config(extra: &Authorities) -> Result<ClientConfig, ClientUnavailable> {
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.iter().chain(extra).cloned().collect() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

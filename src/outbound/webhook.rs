@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, header};
-use reqwest::{Client, Url};
+use reqwest::Client;
 use rustls::ClientConfig;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::cause::cause;
+use super::excerpt;
 use super::guard::Guard;
 use super::trace::{self, Trace};
 use crate::domain::address::AllowedNetworks;
@@ -21,6 +22,7 @@ use crate::domain::attempt::{Attempt, AttemptResult, Cause, Phase, Sent, Timings
 use crate::domain::destination::Target;
 use crate::domain::endpoint::origin;
 use crate::domain::outcome::Outcome;
+use crate::domain::signature::signature;
 
 /// Sockets die while Lambda freezes the process between two invocations: a short idle time keeps few of them.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -90,9 +92,9 @@ impl Webhook {
         let started = Instant::now();
         let (Limit::Timeout(time) | Limit::Deadline(time)) = limit;
         let response = tokio::time::timeout(time, trace.clone().scope(request.send())).await;
+        let timings = trace.timings(started, matches!(response, Ok(Ok(_))));
         let result = match response {
-            // The body is dropped unread: the status line decides, and a hostile body costs nothing.
-            Ok(Ok(response)) => head(&response, endpoint.expose_url()),
+            Ok(Ok(response)) => answered(response, target, outcome, time.saturating_sub(started.elapsed())).await,
             Ok(Err(error)) => {
                 let (cause, sent) = cause(&error, &trace);
                 AttemptResult::Failed { cause, sent }
@@ -109,8 +111,7 @@ impl Webhook {
                 }
             }
         };
-        let head_arrived = matches!(result, AttemptResult::Response { .. });
-        Attempt { timings: trace.timings(started, head_arrived), result }
+        Attempt { result, timings }
     }
 }
 
@@ -120,22 +121,35 @@ fn request(client: &Client, target: &Target, outcome: &Outcome) -> reqwest::Requ
     if let Some((user, password)) = endpoint.expose_credentials() {
         request = request.basic_auth(user, Some(password));
     }
-    request
+    request = request
         .headers(target.headers.clone())
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header("webhook-id", &outcome.webhook_id)
-        .body(outcome.body.clone())
+        .header("webhook-id", &outcome.webhook_id);
+    if !target.signing_keys.is_empty() {
+        // Of this attempt: receivers refuse old timestamps (Standard Webhooks, "Webhook Headers").
+        let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let signature = signature(&target.signing_keys, &outcome.webhook_id, timestamp, &outcome.body);
+        request = request.header("webhook-timestamp", timestamp).header("webhook-signature", signature);
+    }
+    request.body(outcome.body.clone())
 }
 
-fn head(response: &reqwest::Response, url: &Url) -> AttemptResult {
+/// The status line decides. Of a failure's body a little is read, of a success's nothing.
+async fn answered(response: reqwest::Response, target: &Target, outcome: &Outcome, left: Duration) -> AttemptResult {
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    AttemptResult::Response {
-        status: response.status().as_u16(),
-        retry_after: text(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now())),
-        location_origin: text(header::LOCATION)
-            .and_then(|location| url.join(location).ok())
-            .and_then(|location| origin(&location)),
-    }
+    let status = response.status();
+    let retry_after = text(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
+    let location_origin = text(header::LOCATION)
+        .and_then(|location| target.endpoint.expose_url().join(location).ok())
+        .and_then(|location| origin(&location))
+        // A host can be made of what was sent.
+        .map(|origin| excerpt::clean(&origin, target, None));
+    let excerpt = if status.is_success() {
+        None
+    } else {
+        excerpt::excerpt(&excerpt::read(response, left).await, target, outcome)
+    };
+    AttemptResult::Response { status: status.as_u16(), retry_after, location_origin, excerpt }
 }
 
 /// Tells the trace when a connection begins and when it stands.

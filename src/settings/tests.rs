@@ -106,7 +106,13 @@ fn each_place_of_destinations_is_told_by_its_prefix() {
     for text in ["secretsmanager:", "dynamodb:", "dynamodb", "s3:bucket"] {
         assert_eq!(paths(&[("DESTINATIONS", text), ("AWS_REGION", "eu-west-1")]), ["DESTINATIONS"], "{text}");
     }
-    for (name, value) in [("REGISTRY_TTL_SECONDS", "-1"), ("REGISTRY_TTL_SECONDS", "3601"), ("UNROUTED", "drop")] {
+    for (name, value) in [
+        ("REGISTRY_TTL_SECONDS", "-1"),
+        ("REGISTRY_TTL_SECONDS", "3601"),
+        ("UNROUTED", "drop"),
+        ("EXTRA_CA_BUNDLE", "/nowhere"),
+        ("EXTRA_CA_BUNDLE", "/dev/null"),
+    ] {
         assert_eq!(paths(&[URL, (name, value)]), [name], "{value}");
     }
 }

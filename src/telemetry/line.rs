@@ -41,6 +41,7 @@ pub fn result(report: &Report, outcome: Option<&Outcome>, invocation: &Invocatio
         code = code.map(Code::name),
         cause = cause.as_deref(),
         remedy = code.map(Code::remedy),
+        excerpt = report.finding.as_ref().and_then(Finding::excerpt),
         next = report.next,
         detection_id = detection_id.as_ref().map(DetectionId::value),
         detection_name = outcome.map(|outcome| outcome.detection_name.as_str()),

@@ -6,10 +6,13 @@ mod receiver;
 mod runtime;
 
 mod answers;
+mod canaries;
 mod envelopes;
 mod failures;
 mod guard;
+mod namespace;
 mod registry;
 mod samples;
+mod signatures;
 mod start;
 mod tls;

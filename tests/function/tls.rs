@@ -1,58 +1,102 @@
-//! Servers that get TLS wrong on purpose.
+//! Servers that get TLS wrong, each in its own way, and one that gets it right.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::runtime::{Function, local, vars};
 use super::samples::sample;
 
-async fn failure_at(port: u16) -> Value {
-    let mut variables = local(&format!("https://127.0.0.1:{port}/SECRET"));
-    variables.extend(vars(&[("WEBHOOK_TIMEOUT", "2")]));
-    let function = Function::start(variables).await;
-    function.invoke(&sample("sqs.json")).await;
-    let line = function.results().await.remove(0);
-    assert_eq!((line.get("ambiguous"), line["result"].as_str()), (None, Some("kept")), "{line}");
-    line
+/// A private authority, and the file that makes the function trust it.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    pub(crate) bundle: PathBuf,
 }
 
-/// A server with a certificate of its own making.
-async fn server(is_ca: bool) -> u16 {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    if is_ca {
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let bundle = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.pem", std::process::id()));
+        std::fs::write(&bundle, issuer.pem()).unwrap();
+        Self { issuer, bundle }
     }
-    let certificate = params.self_signed(&key).unwrap();
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
-        )
-        .unwrap();
+
+    /// A server's configuration with a certificate of this authority.
+    pub(crate) fn server(&self, change: impl FnOnce(&mut CertificateParams), options: &Options) -> ServerConfig {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        self.config(certificate.der().clone(), key, options)
+    }
+
+    fn config(&self, certificate: CertificateDer<'static>, key: KeyPair, options: &Options) -> ServerConfig {
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&options.versions).unwrap();
+        let builder = if options.demand_client_certificate {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.issuer.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
+        };
+        builder
+            .with_single_cert(vec![certificate], PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))
+            .unwrap()
+    }
+}
+
+pub(crate) struct Options {
+    versions: Vec<&'static SupportedProtocolVersion>,
+    demand_client_certificate: bool,
+}
+
+impl Options {
+    pub(crate) fn usual() -> Self {
+        Self { versions: vec![&version::TLS13, &version::TLS12], demand_client_certificate: false }
+    }
+}
+
+/// Serves 200 over TLS.
+async fn serve(config: ServerConfig) -> u16 {
+    serve_on("127.0.0.1:0".parse().unwrap(), config).await
+}
+
+/// The same at a chosen address.
+pub(crate) async fn serve_on(address: SocketAddr, config: ServerConfig) -> u16 {
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
-            tokio::spawn(async move { acceptor.accept(stream).await.map(drop) });
+            tokio::spawn(async move {
+                let mut stream = acceptor.accept(stream).await.ok()?;
+                let mut request = vec![0; 65536];
+                // The request fits into one read or is not looked at further.
+                let _ = stream.read(&mut request).await.ok()?;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.ok()
+            });
         }
     });
     port
 }
 
-/// A server that answers the first bytes with others, and then closes or holds the connection.
+/// Answers the first bytes with others, and then closes or holds the connection.
 async fn odd_server(answer: &'static [u8], hold: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -71,18 +115,126 @@ async fn odd_server(answer: &'static [u8], hold: bool) -> u16 {
     port
 }
 
+async fn result_at(host: &str, port: u16, authority: &Authority) -> Value {
+    let mut variables = local(&format!("https://{host}:{port}/SECRET"));
+    variables.extend(vars(&[("WEBHOOK_TIMEOUT", "2"), ("EXTRA_CA_BUNDLE", authority.bundle.to_str().unwrap())]));
+    let function = Function::start(variables).await;
+    function.invoke(&sample("sqs.json")).await;
+    function.results().await.remove(0)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_causes_of_a_failed_handshake_are_told_apart() {
-    for (port, code) in [
-        (server(false).await, "tls_unknown_issuer"),
-        (server(true).await, "tls_ca_as_server"),
-        (odd_server(b"HTTP/1.1 400 Bad Request\r\n\r\n", false).await, "tls_plain_http"),
-        (odd_server(b"", false).await, "tls_cut"),
-        (odd_server(b"", true).await, "tls_timeout"),
-        // Fatal alert: protocol_version (RFC 8446, section 6).
-        (odd_server(&[21, 3, 3, 0, 2, 2, 70], false).await, "tls_protocol"),
+async fn a_private_authority_is_trusted_by_its_bundle_alone() {
+    let authority = Authority::new("trusted");
+    let port = serve(authority.server(|_| {}, &Options::usual())).await;
+    let line = result_at("127.0.0.1", port, &authority).await;
+    assert_eq!(line["result"], "delivered", "{line}");
+    let line = result_at("localhost", port, &authority).await;
+    assert_eq!(line["result"], "delivered", "{line}");
+    let line = result_at("127.0.0.1", port, &Authority::new("another")).await;
+    assert_eq!(line["code"], "tls_unknown_issuer", "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cause_of_a_failed_handshake_is_told_apart() {
+    let authority = Authority::new("causes");
+    let self_signed = |is_ca: IsCa| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = is_ca;
+        let certificate = params.self_signed(&key).unwrap();
+        authority.config(certificate.der().clone(), key, &Options::usual())
+    };
+    let demanding_13 = Options { versions: vec![&version::TLS13], demand_client_certificate: true };
+    let demanding_12 = Options { versions: vec![&version::TLS12], demand_client_certificate: true };
+    for (port, code, detail) in [
+        (
+            serve(authority.server(|p| p.not_after = date_time_ymd(2020, 2, 1), &Options::usual())).await,
+            "tls_expired",
+            "01 Feb 2020",
+        ),
+        (
+            serve(authority.server(|p| p.not_before = date_time_ymd(2090, 2, 1), &Options::usual())).await,
+            "tls_not_yet_valid",
+            "01 Feb 2090",
+        ),
+        (
+            serve(authority.server(
+                |p| {
+                    p.subject_alt_names =
+                        CertificateParams::new(vec!["a.example".into(), "b.example".into()]).unwrap().subject_alt_names;
+                },
+                &Options::usual(),
+            ))
+            .await,
+            "tls_wrong_name",
+            "it is for a.example, b.example",
+        ),
+        (serve(self_signed(IsCa::NoCa)).await, "tls_unknown_issuer", ""),
+        (serve(self_signed(IsCa::Ca(BasicConstraints::Unconstrained))).await, "tls_ca_as_server", ""),
+        (
+            serve(authority.server(
+                |p| p.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth],
+                &Options::usual(),
+            ))
+            .await,
+            "tls_certificate",
+            "",
+        ),
+        (serve(authority.server(|_| {}, &demanding_13)).await, "tls_client_certificate", ""),
+        (serve(authority.server(|_| {}, &demanding_12)).await, "tls_client_certificate", ""),
+        (odd_server(b"HTTP/1.1 400 Bad Request\r\n\r\n", false).await, "tls_plain_http", ""),
+        (odd_server(b"", false).await, "tls_cut", ""),
+        (odd_server(b"", true).await, "tls_timeout", ""),
+        // What a server for TLS 1.1 and older answers: the alert protocol_version (RFC 8446, section 6.2).
+        (odd_server(&[21, 3, 1, 0, 2, 2, 70], false).await, "tls_protocol", ""),
+        // … and one without a cipher suite in common: handshake_failure.
+        (odd_server(&[21, 3, 3, 0, 2, 2, 40], false).await, "tls_protocol", ""),
+        // internal_error: nothing that a name would help with.
+        (odd_server(&[21, 3, 3, 0, 2, 2, 80], false).await, "tls_failed", ""),
     ] {
-        let line = failure_at(port).await;
-        assert_eq!((line["code"].as_str(), line["level"].as_str()), (Some(code), Some("WARN")), "{line}");
+        let line = result_at("127.0.0.1", port, &authority).await;
+        assert_eq!(
+            (line["code"].as_str(), line["level"].as_str(), line["result"].as_str()),
+            (Some(code), Some("WARN"), Some("kept")),
+            "{line}"
+        );
+        assert_eq!(line.get("ambiguous"), None, "nothing was sent: {line}");
+        assert!(line["cause"].as_str().unwrap().contains(detail), "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_server_for_an_old_protocol_alone_is_named() {
+    // OpenSSL still speaks TLS 1.1 when its security level is lowered.
+    let authority = Authority::new("old");
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority.issuer).unwrap();
+    let path = authority.bundle.with_extension("server.pem");
+    std::fs::write(&path, certificate.pem() + &key.serialize_pem()).unwrap();
+    let port = super::runtime::free_port();
+    let script = format!(
+        "import socket, ssl\n\
+         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n\
+         context.set_ciphers('ALL:@SECLEVEL=0')\n\
+         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1\n\
+         context.load_cert_chain('{}')\n\
+         server = socket.create_server(('127.0.0.1', {port}))\n\
+         while True:\n\
+         \x20   try: context.wrap_socket(server.accept()[0], server_side=True)\n\
+         \x20   except OSError: pass\n",
+        path.display()
+    );
+    let python = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let _server =
+        tokio::process::Command::new(python).args(["-W", "ignore", "-c", &script]).kill_on_drop(true).spawn().unwrap();
+    for _ in 0..200 {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    let line = result_at("127.0.0.1", port, &authority).await;
+    assert_eq!(line["code"], "tls_protocol", "{line}");
 }

@@ -29,6 +29,7 @@ fn good() -> Vec<Value> {
         soc(json!({ "timeout": 300, "active": false, "outcomes": ["MATCHED", "ERROR"], "min_severity": "HIGH" })),
         soc(json!({ "headers": { "X-Team": "blue", "Authorization": "Bearer SECRET" } })),
         soc(json!({ "url": "https://{{secret:a}}@h/{{secret:b#k}}", "headers": { "X-Key": "k {{secret:c}}" } })),
+        soc(json!({ "signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "{{secret:k#signing}}"] })),
         json!({ "$schema": "destinations.schema.json", "destinations": { "a": { "url": "http://10.0.0.1/" } }, "routes": { "*": ["a"], "123": ["a", "a"] } }),
     ]
 }
@@ -62,6 +63,9 @@ fn bad() -> Vec<(Value, &'static str)> {
         (soc(json!({ "headers": [] })), "destinations.soc.headers"),
         (soc(json!({ "headers": { "X": 5 } })), "destinations.soc.headers.X"),
         (soc(json!({ "headers": { "X": "" } })), "destinations.soc.headers.X"),
+        (soc(json!({ "signing_secrets": [] })), "destinations.soc.signing_secrets"),
+        (soc(json!({ "signing_secrets": "whsec_x" })), "destinations.soc.signing_secrets"),
+        (soc(json!({ "signing_secrets": [5] })), "destinations.soc.signing_secrets"),
         (soc(json!({ "timeuot": 5 })), "destinations.soc.timeuot"),
         (json!({ "destinations": { "a": {"url": "https://h/"} }, "routes": { "1": "a" } }), "routes.1"),
         (json!({ "destinations": { "a": {"url": "https://h/"} }, "routes": { "1": [] } }), "routes.1"),
@@ -87,6 +91,7 @@ fn every_bad_option_is_named_by_its_path() {
         (soc(json!({ "headers": { "X-A": "1", "x-a": "2" } })), "destinations.soc.headers.x-a"),
         (soc(json!({ "url": "https://u:p@h/", "headers": { "Authorization": "x" } })), "destinations.soc.headers"),
         (soc(json!({ "url": "https://h:0/" })), "destinations.soc.url"),
+        (soc(json!({ "signing_secrets": ["whsec_short"] })), "destinations.soc.signing_secrets[0]"),
         (soc(json!({ "url": "https://{{secret:a}}/" })), "destinations.soc.url"),
         (soc(json!({ "url": "https://h/{{vault:a}}" })), "destinations.soc.url"),
         (soc(json!({ "headers": { "X": "{{secret:}}" } })), "destinations.soc.headers.X"),

@@ -132,3 +132,26 @@ fn endless_nesting_ends() {
     }
     assert!(open(&RawValue::from_string(text).unwrap()).unwrap().records[0].outcome.is_err());
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn every_message_of_a_batch_ends_as_an_outcome_or_refused_under_its_own_id(bodies in proptest::collection::vec("\\PC{0,40}|\\{\"(Records|Type|detail|detection_id|Message|detail-type)\":\\PC{0,20}\\}", 0..6)) {
+        let messages: Vec<_> = bodies.iter().enumerate().map(|(n, body)| json!({ "messageId": n.to_string(), "body": body, "eventSource": "aws:sqs" })).collect();
+        let event = open_value(&json!({ "Records": messages }));
+        let mut ids: Vec<_> = event.records.iter().map(|record| record.message_id.clone().unwrap()).collect();
+        ids.dedup();
+        proptest::prop_assert_eq!(ids, (0..bodies.len()).map(|n| n.to_string()).collect::<Vec<_>>());
+        for record in &event.records {
+            proptest::prop_assert!(record.outcome.as_ref().err().is_none_or(|refused| !refused.problems.is_empty()));
+        }
+    }
+
+    #[test]
+    fn an_event_of_any_json_is_opened_or_refused(text in "\\PC{0,80}|\\{\"Records\":\\[\\PC{0,60}\\]\\}") {
+        if let Ok(event) = RawValue::from_string(text) {
+            let _ = open(&event);
+        }
+    }
+}

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_types::SdkConfig;
+use secrecy::{ExposeSecret, SecretString};
 
 use self::cache::Cache;
 use self::reference::{Secrets, Values};
@@ -45,7 +46,7 @@ pub struct Registry {
 /// A place with what is needed to read it. Only the chosen one's client is ever made.
 enum Store {
     Single(Arc<Destination>),
-    Text { source: TextSource, last: Mutex<Option<(String, Arc<Document>)>> },
+    Text { source: TextSource, last: Mutex<Option<(SecretString, Arc<Document>)>> },
     Table { client: aws_sdk_dynamodb::Client, table: String },
 }
 
@@ -101,7 +102,7 @@ impl Registry {
         let document = self.document(outcome, true).await.ok()?;
         let destination = document.destinations.get(&used.id)?.as_ref().ok()?;
         let values = self.secrets.values(&[destination], true).await;
-        destination.complete(&values.resolved).ok().filter(|now| now != used).map(Arc::new)
+        destination.complete(&values.resolved).ok().filter(|now| now.differs_from(used)).map(Arc::new)
     }
 
     async fn document(&self, outcome: &Outcome, anew: bool) -> Result<Arc<Document>, LookupError> {
@@ -132,10 +133,12 @@ impl Registry {
                     }
                 };
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some((_, document)) = last.as_ref().filter(|(known, _)| *known == text) {
+                if let Some((_, document)) =
+                    last.as_ref().filter(|(known, _)| known.expose_secret() == text.expose_secret())
+                {
                     return Ok(document.clone());
                 }
-                let document = Document::parse(text.as_bytes())
+                let document = Document::parse(text.expose_secret().as_bytes())
                     .map_err(|problems| format!("{name} is no destinations document: {}", sentence(&problems)))?;
                 say_problems(&name, &document);
                 let document = Arc::new(document);

@@ -1,11 +1,11 @@
 //! Puts the secrets in place that destinations refer to.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
 use futures_util::future::join_all;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::cache::Cache;
@@ -18,16 +18,7 @@ use crate::domain::reference::{Reference, Resolved};
 pub(super) struct Secrets {
     /// Without AWS's settings (a trial on a developer's machine) no reference has a value.
     client: Option<Client>,
-    cache: Cache<Arc<SecretText>>,
-}
-
-/// A secret's text. It is never printed.
-pub(super) struct SecretText(String);
-
-impl std::fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretText")
-    }
+    cache: Cache<SecretString>,
 }
 
 /// The values that were found, and for what was not, why.
@@ -51,7 +42,7 @@ impl Secrets {
         let mut values = Values { resolved: Resolved::default(), missing: BTreeMap::new() };
         for (references, text) in by_secret.into_values().zip(texts) {
             for reference in references {
-                let value = text.as_ref().map_err(Clone::clone).and_then(|text| pick(&text.0, reference));
+                let value = text.as_ref().map_err(Clone::clone).and_then(|text| pick(text, reference));
                 match value {
                     Ok(value) => values.resolved.insert(reference.clone(), value),
                     Err(reason) => drop(values.missing.insert(reference.clone(), reason)),
@@ -61,24 +52,24 @@ impl Secrets {
         values
     }
 
-    async fn text(&self, id: &str, anew: bool) -> Result<Arc<SecretText>, String> {
+    async fn text(&self, id: &str, anew: bool) -> Result<SecretString, String> {
         let look_up = async {
             let client =
                 self.client.as_ref().ok_or("references need AWS's region and credentials in the environment")?;
-            Box::pin(secrets_manager::read(client, id)).await.map(|text| Arc::new(SecretText(text)))
+            Box::pin(secrets_manager::read(client, id)).await
         };
         if anew { self.cache.refresh(id, look_up).await } else { self.cache.get(id, look_up).await }
     }
 }
 
 /// The whole text, or one member where the text is a JSON object, as Secrets Manager's console writes them.
-fn pick(text: &str, reference: &Reference) -> Result<String, String> {
-    let Some(key) = &reference.key else { return Ok(text.to_owned()) };
-    let members: Map<String, Value> = serde_json::from_str(text)
+fn pick(text: &SecretString, reference: &Reference) -> Result<SecretString, String> {
+    let Some(key) = &reference.key else { return Ok(text.clone()) };
+    let members: Map<String, Value> = serde_json::from_str(text.expose_secret())
         .map_err(|_| format!("the secret {} is no JSON object, so it has no key {key}", reference.secret))?;
     match members.get(key) {
-        Some(Value::String(value)) => Ok(value.clone()),
-        Some(Value::Number(value)) => Ok(value.to_string()),
+        Some(Value::String(value)) => Ok(value.as_str().into()),
+        Some(Value::Number(value)) => Ok(value.to_string().into()),
         Some(_) => Err(format!("the key {key} of the secret {} is no text", reference.secret)),
         None => Err(format!("the secret {} has no key {key}", reference.secret)),
     }
@@ -91,12 +82,19 @@ mod tests {
     #[test]
     fn a_key_picks_a_member_and_no_key_takes_the_whole() {
         let reference = |key: Option<&str>| Reference { secret: "s".into(), key: key.map(Into::into) };
-        let text = r#"{"token":"SECRET","n":5,"o":{}}"#;
-        assert_eq!(pick(text, &reference(None)).unwrap(), text);
-        assert_eq!(pick(text, &reference(Some("token"))).unwrap(), "SECRET");
-        assert_eq!(pick(text, &reference(Some("n"))).unwrap(), "5");
-        for (text, key) in [(text, "o"), (text, "gone"), ("SECRET", "token"), ("[\"SECRET\"]", "token")] {
-            assert!(!pick(text, &reference(Some(key))).unwrap_err().contains("SECRET"));
+        let text = SecretString::from(r#"{"token":"SECRET","n":5,"o":{}}"#);
+        let value = |key| pick(&text, &reference(key)).map(|value| value.expose_secret().to_owned());
+        assert_eq!(value(None).unwrap(), text.expose_secret());
+        assert_eq!(value(Some("token")).unwrap(), "SECRET");
+        assert_eq!(value(Some("n")).unwrap(), "5");
+        for (text, key) in [
+            (text.expose_secret(), "o"),
+            (text.expose_secret(), "gone"),
+            ("SECRET", "token"),
+            ("[\"SECRET\"]", "token"),
+        ] {
+            let error = pick(&text.into(), &reference(Some(key))).unwrap_err();
+            assert!(!error.contains("SECRET"), "{error}");
         }
     }
 }

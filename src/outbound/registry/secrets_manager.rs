@@ -2,14 +2,15 @@
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use secrecy::SecretString;
 
 /// Reads the current value of a secret. The error says what to look at, and nothing of the value.
-pub(super) async fn read(client: &Client, id: &str) -> Result<String, String> {
+pub(super) async fn read(client: &Client, id: &str) -> Result<SecretString, String> {
     let answer = client
         .get_secret_value()
         .secret_id(id)
         .send()
         .await
         .map_err(|error| format!("the secret {id} cannot be read: {}", super::reason(error.code())))?;
-    answer.secret_string.ok_or_else(|| format!("the secret {id} has no text value"))
+    answer.secret_string.map(SecretString::from).ok_or_else(|| format!("the secret {id} has no text value"))
 }

@@ -1,0 +1,251 @@
+//! The guard with real names and real public addresses, in a network namespace that this test makes for itself.
+//!
+//! The outer test starts this very program again inside the namespace, where the ignored test `inside` does the work.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+
+use super::runtime::{Function, vars};
+use super::samples::sample;
+use super::tls::{Authority, Options, serve_on};
+
+const PUBLIC: &str = "93.184.216.34";
+const PRIVATE: &str = "10.20.0.5";
+const METADATA: &str = "169.254.169.254";
+
+#[test]
+fn names_and_addresses_are_judged_where_they_are_dialled() {
+    let mut command = Command::new("unshare");
+    if Command::new("id").arg("-u").output().unwrap().stdout != b"0\n" {
+        command.arg("--map-root-user");
+    }
+    let output = command
+        .args(["--net", "--mount", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "namespace::inside", "--ignored", "--nocapture"])
+        .output()
+        .expect("`unshare` of util-linux");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+fn run(command: &str) {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A listener that must not be touched; it counts who does.
+async fn canary(address: &str) -> Arc<AtomicUsize> {
+    let touched = Arc::new(AtomicUsize::new(0));
+    let listener = TcpListener::bind(address).await.unwrap();
+    let count = touched.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    touched
+}
+
+/// A plain receiver that redirects to the metadata address.
+async fn redirecting(address: &str) {
+    let listener = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 65536];
+            let _ = stream.read(&mut request).await;
+            let answer = format!("HTTP/1.1 307 X\r\nLocation: http://{METADATA}/latest/\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+}
+
+type Script = HashMap<&'static str, Vec<Vec<IpAddr>>>;
+
+/// A name server: each name has a list of answers, one per look-up, the last for all that follow.
+async fn name_server(script: Script) -> Arc<Mutex<HashMap<String, usize>>> {
+    let socket = UdpSocket::bind("127.0.0.1:53").await.unwrap();
+    let asked: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+    let count = asked.clone();
+    tokio::spawn(async move {
+        let mut query = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut query).await {
+            if let Some(answer) = respond(&query[..length], &script, &count) {
+                let _ = socket.send_to(&answer, from).await;
+            }
+        }
+    });
+    asked
+}
+
+/// RFC 1035, section 4: the header, the question as it came, and an answer per address.
+fn respond(query: &[u8], script: &Script, asked: &Mutex<HashMap<String, usize>>) -> Option<Vec<u8>> {
+    let (mut name, mut at) = (String::new(), 12);
+    while query[at] != 0 {
+        let length = usize::from(query[at]);
+        name += &String::from_utf8_lossy(&query[at + 1..=at + length]);
+        name.push('.');
+        at += 1 + length;
+    }
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let is_v6 = query[at + 2] == 28;
+    let question = &query[12..at + 5];
+    let looked_up = {
+        let mut asked = asked.lock().unwrap();
+        let count = asked.entry(format!("{name} {is_v6}")).or_default();
+        *count += 1;
+        *count - 1
+    };
+    if name == "silent.example" {
+        return None;
+    }
+    let answers = script.get(name.as_str());
+    // SERVFAIL for names of that kind, NXDOMAIN for unknown ones.
+    let code = if name == "servfail.example" {
+        2
+    } else if answers.is_none() {
+        3
+    } else {
+        0
+    };
+    let addresses: Vec<_> = answers
+        .map(|answers| {
+            answers[looked_up.min(answers.len() - 1)].iter().filter(|ip| ip.is_ipv6() == is_v6).copied().collect()
+        })
+        .unwrap_or_default();
+    let mut answer = query[..2].to_vec();
+    answer.extend([0x81, 0x80 | code, 0, 1, 0, u8::try_from(addresses.len()).unwrap(), 0, 0, 0, 0]);
+    answer.extend(question);
+    for ip in addresses {
+        let octets = match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        answer.extend([
+            0xc0,
+            12,
+            0,
+            if is_v6 { 28 } else { 1 },
+            0,
+            1,
+            0,
+            0,
+            0,
+            0,
+            0,
+            u8::try_from(octets.len()).unwrap(),
+        ]);
+        answer.extend(octets);
+    }
+    Some(answer)
+}
+
+fn ips(list: &[&str]) -> Vec<IpAddr> {
+    list.iter().map(|ip| ip.parse().unwrap()).collect()
+}
+
+/// Sends the sample to a URL as many times as results are expected, and compares their codes.
+async fn expect(url: &str, variables: &[(&str, &str)], codes: &[&str]) -> Vec<serde_json::Value> {
+    let mut all = vars(&[("WEBHOOK_URL", url), ("WEBHOOK_TIMEOUT", "3")]);
+    all.extend(vars(variables));
+    let function = Function::start(all).await;
+    for _ in codes {
+        function.invoke(&sample("sqs.json")).await;
+    }
+    let results = function.results().await;
+    let seen: Vec<_> = results.iter().map(|line| line["code"].as_str().unwrap_or("delivered")).collect();
+    assert_eq!(seen, codes, "{url}: {results:?}");
+    function.log().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs inside a network namespace, started by the test above"]
+async fn inside() {
+    // Not by accident on a machine's own network.
+    assert!(
+        std::fs::read_to_string("/proc/net/dev").unwrap().lines().count() <= 3 + 8,
+        "this is no namespace of its own"
+    );
+    run("ip link set lo up");
+    for address in [PUBLIC, PRIVATE, METADATA] {
+        run(&format!("ip addr add {address}/32 dev lo"));
+    }
+    run("ip -6 addr add 2606:2800:220::1/128 dev lo nodad 2>/dev/null || true");
+    run(
+        "echo 'nameserver 127.0.0.1' > /tmp/resolv.$$ && mount --bind /tmp/resolv.$$ /etc/resolv.conf && rm -f /tmp/resolv.$$",
+    );
+
+    let authority = Authority::new("namespace");
+    let names = ["public.example", "rebind.example", "mixed.example", "private.example"];
+    for address in [format!("{PUBLIC}:443"), format!("{PRIVATE}:443")] {
+        let config = authority.server(
+            |params| {
+                params.subject_alt_names =
+                    rcgen::CertificateParams::new(names.map(str::to_owned)).unwrap().subject_alt_names;
+            },
+            &Options::usual(),
+        );
+        serve_on(address.parse::<SocketAddr>().unwrap(), config).await;
+    }
+    redirecting(&format!("{PRIVATE}:80")).await;
+    let untouchable = [
+        canary("127.0.0.1:443").await,
+        canary("127.0.0.1:80").await,
+        canary(&format!("{METADATA}:80")).await,
+        canary(&format!("{METADATA}:443")).await,
+        canary(&format!("{PUBLIC}:80")).await,
+        canary("[::1]:443").await,
+    ];
+    let asked = name_server(HashMap::from([
+        ("public.example", vec![ips(&[PUBLIC])]),
+        (
+            "rebind.example",
+            vec![ips(&[PUBLIC]), ips(&["127.0.0.1"]), ips(&[METADATA]), ips(&["::1"]), ips(&["::ffff:127.0.0.1"])],
+        ),
+        ("private.example", vec![ips(&[PRIVATE])]),
+        ("mixed.example", vec![ips(&["127.0.0.1", PUBLIC, METADATA])]),
+        (
+            "metadata.example",
+            vec![ips(&[METADATA, "fd00:ec2::254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "::a9fe:a9fe"])],
+        ),
+        ("empty.example", vec![vec![]]),
+    ]))
+    .await;
+    let trusted = ("EXTRA_CA_BUNDLE", authority.bundle.to_str().unwrap());
+    let private = ("ALLOW_PRIVATE_CIDRS", "10.20.0.0/16");
+
+    expect("https://public.example/", &[trusted], &["delivered"]).await;
+    // One look-up per attempt: nothing can change between the check and the connection.
+    assert!(asked.lock().unwrap().iter().all(|(_, count)| *count == 1), "{asked:?}");
+    expect(
+        "https://rebind.example/",
+        &[trusted],
+        &["delivered", "address_forbidden", "address_forbidden", "address_forbidden", "address_forbidden"],
+    )
+    .await;
+    expect("https://private.example/", &[trusted], &["address_private"]).await;
+    expect("https://private.example/", &[trusted, private], &["delivered"]).await;
+    expect("http://private.example/", &[private], &["redirect"]).await;
+    let log = expect("https://mixed.example/", &[trusted], &["delivered"]).await;
+    assert!(
+        log.iter().any(|line| line["level"] == "WARN" && line["message"].as_str().unwrap().contains("2 address(es)")),
+        "{log:?}"
+    );
+    expect("https://metadata.example/", &[private], &["address_forbidden"]).await;
+    expect("http://public.example/", &[private], &["plain_http"]).await;
+    expect("https://unknown.example/", &[], &["dns"]).await;
+    expect("https://servfail.example/", &[], &["dns"]).await;
+    expect("https://empty.example/", &[], &["dns"]).await;
+    expect("https://silent.example/", &[], &["dns_timeout"]).await;
+    expect("https://8.8.8.8/", &[], &["connect_unreachable"]).await;
+    for touched in &untouchable {
+        assert_eq!(touched.load(Ordering::SeqCst), 0);
+    }
+}

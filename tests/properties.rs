@@ -1,0 +1,193 @@
+//! Rules that must hold for every input, tried on thousands of made-up ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it does not expect")]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, SystemTime};
+
+use detection_outcome_handler::domain::address::{AllowedNetworks, judge};
+use detection_outcome_handler::domain::attempt::retry_after;
+use detection_outcome_handler::domain::document::Document;
+use detection_outcome_handler::domain::endpoint::{Endpoint, EndpointTemplate, header_name, header_value};
+use detection_outcome_handler::domain::problem::label;
+use detection_outcome_handler::domain::reference::{Resolved, Template};
+use ipnet::IpNet;
+use proptest::prelude::*;
+
+/// Every way in which an IPv6 address carries an IPv4 address that a packet may end up at.
+fn embeddings(ip: Ipv4Addr) -> Vec<Ipv6Addr> {
+    let [a, b, c, d] = ip.octets().map(u16::from);
+    let (high, low) = (a << 8 | b, c << 8 | d);
+    vec![
+        ip.to_ipv6_mapped(),
+        Ipv6Addr::new(0, 0, 0, 0, 0, 0, high, low), // IPv4-compatible (RFC 4291)
+        Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, high, low), // IPv4-translated (RFC 2765)
+        Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low), // NAT64 (RFC 6052)
+        Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low), // local NAT64 (RFC 8215)
+        Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1), // 6to4 (RFC 3056)
+        Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, !high, !low), // Teredo's client, inverted (RFC 4380)
+        Ipv6Addr::new(0x2001, 0, high, low, 0, 0, 0, 0), // Teredo's server
+    ]
+}
+
+fn some_networks() -> AllowedNetworks {
+    AllowedNetworks::parse("10.20.0.0/16,192.168.0.0/16,fd12:3456::/48", "A").unwrap()
+}
+
+fn ipv4() -> impl Strategy<Value = Ipv4Addr> {
+    // Half of them from the corners that matter.
+    let corners = prop_oneof![
+        Just(0u32),
+        Just(10 << 24),
+        Just(127 << 24),
+        Just(169 << 24 | 254 << 16),
+        Just(192 << 24 | 168 << 16),
+        Just(100 << 24 | 64 << 16),
+        Just(172 << 24 | 16 << 16),
+        Just(0xe000_0000)
+    ];
+    prop_oneof![
+        any::<u32>().prop_map(Ipv4Addr::from),
+        (corners, any::<u32>(), 8u32..24).prop_map(|(base, rest, prefix)| Ipv4Addr::from(base | (rest >> prefix)))
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn what_is_allowed_embedded_is_allowed_by_itself(ip in ipv4(), plain_http: bool) {
+        for allowed in [AllowedNetworks::default(), some_networks(), some_networks().with_loopback()] {
+            let alone = judge(IpAddr::V4(ip), plain_http, &allowed).is_ok();
+            for embedded in embeddings(ip) {
+                prop_assert!(judge(IpAddr::V6(embedded), plain_http, &allowed).is_err() || alone, "{embedded} carries {ip}");
+            }
+        }
+    }
+
+    #[test]
+    fn plain_http_never_reaches_more_than_https(bits: u128) {
+        let ip = IpAddr::V6(Ipv6Addr::from(bits));
+        prop_assert!(judge(ip, true, &some_networks()).is_err() || judge(ip, false, &some_networks()).is_ok());
+    }
+
+    #[test]
+    fn an_endpoint_shows_nothing_but_its_origin(user in "[a-z]{8}", password in "[ -~]{8,20}", path in "[ -~]{8,40}", host in "[a-z]{1,9}\\.example") {
+        let text = format!("https://{user}:{password}@{host}/{path}");
+        if let Ok(endpoint) = Endpoint::parse(&text) {
+            let shown = format!("{} {endpoint:?}", endpoint.origin());
+            let origin = endpoint.origin().to_owned();
+            prop_assert_eq!(shown, format!("{origin} Endpoint({origin})"));
+            prop_assert!(!origin.contains('@') && !origin["https://".len()..].contains('/'));
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_accepted_has_a_host_and_no_userinfo_left(text in "\\PC{0,60}|https?://\\PC{0,40}") {
+        if let Ok(endpoint) = Endpoint::parse(&text) {
+            let url = endpoint.expose_url();
+            prop_assert!(url.host_str().is_some_and(|host| !host.is_empty()) && url.username().is_empty() && url.password().is_none());
+            prop_assert!(url.port() != Some(0) && matches!(url.scheme(), "http" | "https"));
+        }
+    }
+
+    #[test]
+    fn no_value_of_a_reference_moves_the_host(before in "[ -~]{0,12}", value in "[ -~]{0,20}", after in "[ -~]{0,12}") {
+        let text = format!("https://h.example{before}{{{{secret:s}}}}{after}");
+        if let Ok(template) = EndpointTemplate::parse(&text) {
+            let mut resolved = Resolved::default();
+            for reference in template.references() {
+                resolved.insert(reference.clone(), value.clone().into());
+            }
+            if let Ok(endpoint) = template.resolve(&resolved) {
+                prop_assert_eq!(endpoint.origin(), template.origin());
+            }
+        }
+    }
+
+    #[test]
+    fn a_template_without_references_is_its_own_text(text in "\\PC{0,60}") {
+        if let Ok(template) = Template::parse(&text)
+            && template.references().next().is_none() {
+                prop_assert_eq!(template.resolve(&Resolved::default()).unwrap(), text);
+            }
+    }
+
+    #[test]
+    fn a_header_that_is_accepted_stays_on_its_line(name in "\\PC{0,20}", value in any::<String>()) {
+        if let (Ok(name), Ok(value)) = (header_name(&name), header_value(&value)) {
+            prop_assert!(value.as_bytes().iter().all(|b| (0x20..=0x7e).contains(b)));
+            prop_assert!(!name.as_str().starts_with("webhook-") && name != http::header::HOST);
+        }
+    }
+
+    #[test]
+    fn retry_after_takes_anything(text in "\\PC{0,40}|[0-9]{1,40}", now in 0u64..10_000_000_000) {
+        let wait = retry_after(&text, SystemTime::UNIX_EPOCH + Duration::from_secs(now));
+        if !text.trim().is_empty() && text.trim().bytes().all(|b| b.is_ascii_digit()) {
+            prop_assert!(wait.is_some());
+        }
+    }
+
+    #[test]
+    fn a_label_is_short_and_on_one_line(text in any::<String>(), max in 0usize..50) {
+        let label = label(&text, max);
+        prop_assert!(label.len() <= max + '…'.len_utf8() && !label.contains(char::is_control));
+    }
+
+    #[test]
+    fn a_document_of_any_bytes_is_read_or_refused_and_never_quoted(text in any::<Vec<u8>>()) {
+        if let Err(problems) = Document::parse(&text) {
+            prop_assert!(!problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_destination_of_any_json_has_problems_or_serves_and_none_shows_a_value(
+        key in "url|timeout|active|outcomes|min_severity|headers|signing_secrets|[a-z]{1,5}",
+        value in json(),
+    ) {
+        let document = serde_json::json!({ "destinations": { "a": { "url": "https://h.example/", key: value } } });
+        let document = Document::parse(document.to_string().as_bytes()).ok().unwrap();
+        let shown = document.problems().iter().map(ToString::to_string).collect::<String>();
+        prop_assert!(!shown.contains("SECRET"), "{shown}");
+        prop_assert_eq!(document.destinations["a"].is_ok(), shown.is_empty());
+    }
+}
+
+/// JSON whose texts, but for the names of members, are secret.
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        "\\PC{0,9}SECRET\\PC{0,9}".prop_map(Into::into),
+        Just("https://SECRET@h.example/".into()),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Into::into),
+            proptest::collection::btree_map("[A-Za-z]{1,5}", inner, 0..3)
+                .prop_map(|members| members.into_iter().collect()),
+        ]
+    })
+}
+
+#[test]
+fn no_block_that_iana_calls_unreachable_is_reachable() {
+    let registry = include_str!("data/iana-special-purpose.csv");
+    let mut blocks = 0;
+    for line in registry.lines().filter(|line| !line.starts_with('#')) {
+        let (block, reachable) = (line.split(',').next().unwrap(), line.ends_with(",true"));
+        let network: IpNet = block.parse().unwrap();
+        blocks += 1;
+        let last = match network {
+            IpNet::V4(network) => IpAddr::V4(network.broadcast()),
+            IpNet::V6(network) => IpAddr::V6(network.broadcast()),
+        };
+        for ip in [network.network(), last] {
+            let allowed = judge(ip, false, &AllowedNetworks::default()).is_ok();
+            assert!(reachable || !allowed, "{line}: {ip}");
+        }
+    }
+    assert_eq!(blocks, 48);
+}
