@@ -6,6 +6,7 @@ use std::sync::Arc;
 use aws_types::SdkConfig;
 use detection_outcome_handler::deliver::App;
 use detection_outcome_handler::domain::problem::sentence;
+use detection_outcome_handler::outbound::queues::Queues;
 use detection_outcome_handler::outbound::registry::Registry;
 use detection_outcome_handler::outbound::webhook::{ClientUnavailable, Webhook};
 use detection_outcome_handler::outbound::{aws, tls};
@@ -44,7 +45,8 @@ fn start() -> Result<App, String> {
     let settings = Settings::parse(&ProcessEnvironment).map_err(|problems| sentence(&problems))?;
     let (webhook, aws) = clients(&settings).map_err(|error| error.to_string())?;
     let registry = Registry::new(settings.place, settings.registry_ttl, &aws);
-    Ok(App::new(registry, webhook, settings.unrouted))
+    let queues = settings.queues.map(|urls| Queues::new(&aws, urls));
+    Ok(App::new(registry, webhook, queues, settings.max_attempts, settings.unrouted))
 }
 
 fn clients(settings: &Settings) -> Result<(Webhook, SdkConfig), ClientUnavailable> {

@@ -1,16 +1,17 @@
 //! The environment, read once and whole: every problem is reported at once, none becomes a silent default.
 
-use std::sync::Arc;
+mod place;
+
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
 use crate::domain::address::AllowedNetworks;
-use crate::domain::destination::{DEFAULT_TIMEOUT_SECONDS, Destination, MAX_TIMEOUT_SECONDS};
-use crate::domain::endpoint::EndpointTemplate;
+use crate::domain::backoff::MAX_ATTEMPTS;
 use crate::domain::problem::Problem;
 use crate::domain::route::Unrouted;
 use crate::outbound::aws::AwsSettings;
+use crate::outbound::queues::QueueUrls;
 use crate::outbound::registry::Place;
 use crate::outbound::tls::{Authorities, authorities};
 use crate::telemetry::{Format, LogSettings};
@@ -21,6 +22,9 @@ pub const NAMES: &[&str] = &[
     "WEBHOOK_URL",
     "WEBHOOK_TIMEOUT",
     "REGISTRY_TTL_SECONDS",
+    "RETRY_QUEUE_URL",
+    "DEAD_LETTER_QUEUE_URL",
+    "MAX_ATTEMPTS",
     "UNROUTED",
     "ALLOW_PRIVATE_CIDRS",
     "EXTRA_CA_BUNDLE",
@@ -29,19 +33,18 @@ pub const NAMES: &[&str] = &[
     "AWS_LAMBDA_LOG_LEVEL",
 ];
 
-/// Id of the destination that `WEBHOOK_URL` makes.
-const DEFAULT_DESTINATION: &str = "default";
-
 /// The platform promises its users that changes take effect immediately.
 const DEFAULT_REGISTRY_TTL: Duration = Duration::from_secs(30);
-
-const PLACES: &str = "file:PATH, secretsmanager:NAME-OR-ARN or dynamodb:TABLE";
 
 /// What the environment says, beside logging.
 pub struct Settings {
     pub place: Place,
     /// How long a looked-up destination or secret is used.
     pub registry_ttl: Duration,
+    /// Where undelivered deliveries go; without queues the invocation fails.
+    pub queues: Option<QueueUrls>,
+    /// Attempts over a delivery's life.
+    pub max_attempts: u32,
     pub unrouted: Unrouted,
     pub allowed_networks: AllowedNetworks,
     /// Authorities for receivers beside Mozilla's.
@@ -84,14 +87,23 @@ impl Settings {
         reader.log_settings();
         let place = reader.place();
         let registry_ttl = reader.registry_ttl();
+        let queues = reader.queues();
+        let max_attempts = reader.max_attempts();
         let unrouted = reader.unrouted();
         let allowed_networks = reader.allowed_networks();
         let extra_authorities = reader.extra_authorities();
-        let aws = reader.aws(place.as_ref());
+        let aws = reader.aws(queues.is_some() || matches!(place, Some(Place::Secret(_) | Place::Table(_))));
         match place {
-            Some(place) if problems.is_empty() => {
-                Ok(Self { place, registry_ttl, unrouted, allowed_networks, extra_authorities, aws })
-            }
+            Some(place) if problems.is_empty() => Ok(Self {
+                place,
+                registry_ttl,
+                queues,
+                max_attempts,
+                unrouted,
+                allowed_networks,
+                extra_authorities,
+                aws,
+            }),
             _ => Err(problems),
         }
     }
@@ -135,49 +147,6 @@ impl<E: Environment> Reader<'_, E> {
         LogSettings { format, level }
     }
 
-    fn place(&mut self) -> Option<Place> {
-        let timeout = self.webhook_timeout();
-        match (self.get("DESTINATIONS"), self.get("WEBHOOK_URL")) {
-            (Some(_), Some(_)) => {
-                self.problem("WEBHOOK_URL", "one of DESTINATIONS and WEBHOOK_URL, not both");
-                None
-            }
-            (None, None) => {
-                self.problem("DESTINATIONS", format!("{PLACES}, but neither it nor WEBHOOK_URL is set"));
-                None
-            }
-            (None, Some(url)) => self.single(&url, timeout),
-            (Some(place), None) => {
-                if self.get("WEBHOOK_TIMEOUT").is_some() {
-                    let expected = "nothing beside DESTINATIONS: a destination's timeout is its option `timeout`";
-                    self.problem("WEBHOOK_TIMEOUT", expected);
-                }
-                match place.split_once(':').filter(|(_, name)| !name.is_empty()) {
-                    Some(("file", path)) => Some(Place::File(path.into())),
-                    Some(("secretsmanager", id)) => Some(Place::Secret(id.to_owned())),
-                    Some(("dynamodb", table)) => Some(Place::Table(table.to_owned())),
-                    _ => {
-                        self.problem("DESTINATIONS", PLACES);
-                        None
-                    }
-                }
-            }
-        }
-    }
-
-    fn single(&mut self, url: &str, timeout: Option<u64>) -> Option<Place> {
-        match EndpointTemplate::parse(url) {
-            Ok(endpoint) => {
-                let destination = Destination::new(DEFAULT_DESTINATION, "WEBHOOK_URL", endpoint, timeout?);
-                Some(Place::Single(Arc::new(destination)))
-            }
-            Err(expected) => {
-                self.problem("WEBHOOK_URL", expected);
-                None
-            }
-        }
-    }
-
     fn registry_ttl(&mut self) -> Duration {
         let Some(text) = self.get("REGISTRY_TTL_SECONDS") else { return DEFAULT_REGISTRY_TTL };
         let seconds: Option<u64> = text.parse().ok().filter(|seconds| *seconds <= 3600);
@@ -185,6 +154,39 @@ impl<E: Environment> Reader<'_, E> {
             self.problem("REGISTRY_TTL_SECONDS", "a whole number of seconds from 0 to 3600");
         }
         seconds.map_or(DEFAULT_REGISTRY_TTL, Duration::from_secs)
+    }
+
+    fn queues(&mut self) -> Option<QueueUrls> {
+        let mut url = |name: &str| {
+            let url = self.get(name)?;
+            let is_queue =
+                ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme)) && url.split('/').count() >= 5;
+            if !is_queue {
+                self.problem(name, "a queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/name");
+            }
+            Some(url)
+        };
+        match (url("RETRY_QUEUE_URL"), url("DEAD_LETTER_QUEUE_URL")) {
+            (Some(retry), Some(dead_letter)) => Some(QueueUrls { retry, dead_letter }),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.problem("DEAD_LETTER_QUEUE_URL", "a queue's URL beside RETRY_QUEUE_URL: both or neither");
+                None
+            }
+            (None, Some(_)) => {
+                self.problem("RETRY_QUEUE_URL", "a queue's URL beside DEAD_LETTER_QUEUE_URL: both or neither");
+                None
+            }
+        }
+    }
+
+    fn max_attempts(&mut self) -> u32 {
+        let Some(text) = self.get("MAX_ATTEMPTS") else { return MAX_ATTEMPTS };
+        let attempts = text.parse().ok().filter(|attempts| (1..=MAX_ATTEMPTS).contains(attempts));
+        if attempts.is_none() {
+            self.problem("MAX_ATTEMPTS", "a whole number from 1 to 12");
+        }
+        attempts.unwrap_or(MAX_ATTEMPTS)
     }
 
     fn unrouted(&mut self) -> Unrouted {
@@ -199,10 +201,10 @@ impl<E: Environment> Reader<'_, E> {
     }
 
     /// Lambda sets these in every function; only a place in AWS cannot do without a region.
-    fn aws(&mut self, place: Option<&Place>) -> AwsSettings {
+    fn aws(&mut self, is_needed: bool) -> AwsSettings {
         let region = self.get("AWS_REGION").or_else(|| self.get("AWS_DEFAULT_REGION"));
-        if region.is_none() && matches!(place, Some(Place::Secret(_) | Place::Table(_))) {
-            self.problem("AWS_REGION", "the region of the secret or table; Lambda sets it by itself");
+        if region.is_none() && is_needed {
+            self.problem("AWS_REGION", "the region of the queues, secret or table; Lambda sets it by itself");
         }
         AwsSettings {
             region,
@@ -211,15 +213,6 @@ impl<E: Environment> Reader<'_, E> {
             secret_access_key: self.get("AWS_SECRET_ACCESS_KEY").unwrap_or_default().into(),
             session_token: self.get("AWS_SESSION_TOKEN").map(Into::into),
         }
-    }
-
-    fn webhook_timeout(&mut self) -> Option<u64> {
-        let Some(text) = self.get("WEBHOOK_TIMEOUT") else { return Some(DEFAULT_TIMEOUT_SECONDS) };
-        let seconds = text.parse().ok().filter(|seconds| (1..=MAX_TIMEOUT_SECONDS).contains(seconds));
-        if seconds.is_none() {
-            self.problem("WEBHOOK_TIMEOUT", "a whole number of seconds from 1 to 300");
-        }
-        seconds
     }
 
     fn allowed_networks(&mut self) -> AllowedNetworks {

@@ -3,6 +3,7 @@
 mod deadline;
 mod delivery;
 mod record;
+mod settle;
 
 pub use deadline::Deadline;
 pub use record::{RecordReport, record};
@@ -10,6 +11,7 @@ pub use record::{RecordReport, record};
 use tokio::sync::Semaphore;
 
 use crate::domain::route::Unrouted;
+use crate::outbound::queues::Queues;
 use crate::outbound::registry::Registry;
 use crate::outbound::webhook::Webhook;
 
@@ -22,11 +24,19 @@ pub struct App {
     registry: Registry,
     webhook: Webhook,
     unrouted: Unrouted,
+    queues: Option<Queues>,
+    max_attempts: u32,
     slots: Semaphore,
 }
 
 impl App {
-    pub fn new(registry: Registry, webhook: Webhook, unrouted: Unrouted) -> Self {
-        Self { registry, webhook, unrouted, slots: Semaphore::new(CONCURRENT_ATTEMPTS) }
+    pub fn new(
+        registry: Registry,
+        webhook: Webhook,
+        queues: Option<Queues>,
+        max_attempts: u32,
+        unrouted: Unrouted,
+    ) -> Self {
+        Self { registry, webhook, unrouted, queues, max_attempts, slots: Semaphore::new(CONCURRENT_ATTEMPTS) }
     }
 }

@@ -1,17 +1,21 @@
 //! One record: its outcome is looked up and sent to all its destinations at once.
 
 use std::panic::AssertUnwindSafe;
+use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::delivery::delivery;
+use super::settle::{Case, settle};
 use super::{App, Deadline};
+use crate::domain::backoff::LONGEST_WAIT;
 use crate::domain::failure::Finding;
 use crate::domain::outcome::Outcome;
 use crate::domain::record::Record;
 use crate::domain::report::Report;
 use crate::domain::route::Unrouted;
+use crate::outbound::registry::{LookupError, Ready};
 use crate::telemetry::{self, Invocation};
 
 /// What became of a record.
@@ -19,14 +23,14 @@ use crate::telemetry::{self, Invocation};
 pub struct RecordReport {
     pub run_id: Option<String>,
     pub webhook_id: Option<String>,
-    /// One per delivery; one in all for a record that has none.
+    /// One per delivery; one in all for a record that has none. None at all for a message that was hidden again.
     pub reports: Vec<Report>,
 }
 
 impl RecordReport {
     /// Whether the source may forget the record.
     pub fn acknowledged(&self) -> bool {
-        self.reports.iter().all(|report| report.acknowledged)
+        !self.reports.is_empty() && self.reports.iter().all(|report| report.acknowledged)
     }
 }
 
@@ -38,7 +42,11 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline, invocation: 
         report
     };
     let reports = match &record.outcome {
-        Err(refused) => vec![said(Report::of(Finding::Refused(refused.problems.clone()), record.origin))],
+        _ if hidden_again(app, record).await => Vec::new(),
+        Err(refused) => {
+            let case = Case { record, destination: None, has_siblings: false };
+            vec![said(settle(app, case, Finding::Refused(refused.problems.clone())).await)]
+        }
         Ok(outcome) => {
             if !outcome.oddities.is_empty() {
                 telemetry::oddity(outcome, invocation);
@@ -53,6 +61,16 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline, invocation: 
     }
 }
 
+/// A message that came before its time goes back: no attempt, no line.
+async fn hidden_again(app: &App, record: &Record) -> bool {
+    let (Some(queues), Some(message)) = (&app.queues, &record.message) else { return false };
+    let early = message.not_before.and_then(|due| due.duration_since(SystemTime::now()).ok());
+    let Some(early) = early.filter(|early| early.as_secs() > 0) else { return false };
+    // If it cannot be hidden, it comes again when its visibility timeout ends.
+    let _ = queues.hide(message, early.min(LONGEST_WAIT)).await;
+    true
+}
+
 async fn deliver_all(
     app: &App,
     outcome: &Outcome,
@@ -60,25 +78,40 @@ async fn deliver_all(
     deadline: Deadline,
     said: &impl Fn(Report) -> Report,
 ) -> Vec<Report> {
-    let failed = |finding| vec![said(Report::of(finding, record.origin))];
-    let lookup = tokio::time::timeout(deadline.left(), app.registry.lookup(outcome));
+    let whole = || Case { record, destination: None, has_siblings: false };
+    let lookup = tokio::time::timeout(deadline.left(), look_up(app, outcome, record));
     let turns = match caught(lookup).await {
-        Err(finding) => return failed(finding),
-        Ok(Err(_)) => return failed(Finding::NotStarted),
-        Ok(Ok(Err(error))) => return failed(Finding::LookupFailed(error.to_string())),
+        Err(finding) => return vec![said(settle(app, whole(), finding).await)],
+        Ok(Err(_)) => return vec![said(settle(app, whole(), Finding::NotStarted).await)],
+        Ok(Ok(Err(error))) => return vec![said(settle(app, whole(), Finding::LookupFailed(error.to_string())).await)],
         Ok(Ok(Ok(turns))) => turns,
     };
     if turns.is_empty() {
         // An alert that nobody would receive is no success; a run that found nothing is.
         let matters = outcome.kind.is_alert() && app.unrouted == Unrouted::DeadLetter;
-        return if matters { failed(Finding::Unrouted) } else { vec![said(Report::unrouted())] };
+        let report = if matters { settle(app, whole(), Finding::Unrouted).await } else { Report::unrouted() };
+        return vec![said(report)];
     }
+    let has_siblings = turns.len() > 1;
     // Each says its result when it has one: a slow receiver delays nobody else's line.
-    join_all(turns.into_iter().map(|turn| async move {
-        let report = caught(delivery(app, turn, outcome, record, deadline)).await;
-        said(report.unwrap_or_else(|finding| Report::of(finding, record.origin)))
+    join_all(turns.iter().map(|turn| async move {
+        let case = || Case { record, destination: turn.id(), has_siblings };
+        let report = match caught(delivery(app, turn, outcome, case(), deadline)).await {
+            Ok(report) => report,
+            Err(finding) => settle(app, case(), finding).await,
+        };
+        let named = turn.id().filter(|_| report.destination.is_none()).map(ToOwned::to_owned);
+        said(Report { destination: named.or(report.destination), ..report })
     }))
     .await
+}
+
+/// The turns of an outcome: all that its route says, or the one destination that it waits for.
+async fn look_up(app: &App, outcome: &Outcome, record: &Record) -> Result<Vec<Ready>, LookupError> {
+    match record.message.as_ref().and_then(|message| message.destination.as_deref()) {
+        Some(id) => Ok(vec![app.registry.one(id, outcome).await?]),
+        None => app.registry.lookup(outcome).await,
+    }
 }
 
 /// A panic is one delivery's failure, not its neighbours'.

@@ -26,6 +26,8 @@ pub struct Destination {
     pub timeout: Duration,
     /// Whether anything is sent at all.
     pub active: bool,
+    /// Whether deliveries wait without an attempt (maintenance).
+    pub paused: bool,
     /// The kinds that are sent; all of them where it is not given.
     pub outcomes: Option<Vec<Kind>>,
     /// The least severity that is sent.
@@ -80,6 +82,7 @@ impl Destination {
             endpoint,
             timeout: Duration::from_secs(timeout_seconds),
             active: true,
+            paused: false,
             outcomes: None,
             min_severity: None,
             headers: Vec::new(),

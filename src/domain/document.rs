@@ -59,6 +59,8 @@ struct Options {
     timeout: Option<u64>,
     /// `false`: nothing is sent, and the log says so.
     active: Option<bool>,
+    /// `true` during maintenance: nothing is sent, what comes waits in the retry queue.
+    paused: Option<bool>,
     /// The kinds of outcome that are sent; all of them by default.
     #[cfg_attr(test, schemars(extend("minItems" = 1, "items" = {"enum": ["MATCHED", "NOT_MATCHED", "ERROR"]})))]
     outcomes: Option<Vec<String>>,
@@ -167,6 +169,7 @@ pub fn parse_destination(id: &str, path: &str, value: Value) -> Result<Arc<Desti
     match endpoint {
         Some(endpoint) if problems.is_empty() => Ok(Arc::new(Destination {
             active: options.active.unwrap_or(true),
+            paused: options.paused.unwrap_or(false),
             outcomes: options.outcomes.map(|names| names.iter().filter_map(|name| Kind::parse(name)).collect()),
             min_severity: options.min_severity.as_deref().and_then(Severity::parse),
             headers,
@@ -186,6 +189,7 @@ impl Options {
                 value.as_u64().filter(|seconds| (1..=MAX_TIMEOUT_SECONDS).contains(seconds))
             }),
             active: members.take("active", "true or false", |value| value.as_bool()),
+            paused: members.take("paused", "true or false", |value| value.as_bool()),
             outcomes: members.take("outcomes", "a list of MATCHED, NOT_MATCHED and ERROR, at least one", |value| {
                 let names: Option<Vec<_>> = value.as_array()?.iter().map(|name| string(name.clone())).collect();
                 names.filter(|names| !names.is_empty() && names.iter().all(|name| Kind::parse(name).is_some()))
@@ -199,7 +203,7 @@ impl Options {
                 secrets.filter(|secrets| !secrets.is_empty())
             }),
         };
-        members.finish("url, timeout, active, outcomes, min_severity, headers, signing_secrets");
+        members.finish("url, timeout, active, paused, outcomes, min_severity, headers, signing_secrets");
         Some(options)
     }
 }

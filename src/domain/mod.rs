@@ -32,7 +32,10 @@ pub mod document;
 pub mod route;
 
 pub mod attempt;
+pub mod code;
 pub mod failure;
 pub mod verdict;
+
+pub mod backoff;
 
 pub mod report;

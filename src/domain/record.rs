@@ -1,16 +1,28 @@
 //! One thing that Lambda handed over: an outcome, or what should have been one.
 
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
 use super::outcome::{Outcome, Refused};
 
 /// A record of an event. What is wrong with it is its own affair, not its neighbours'.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub origin: Origin,
-    /// The SQS message id, by which a failure is reported. Records cut from one message share it.
-    pub message_id: Option<String>,
-    /// How often the source has handed this record over, from 1.
-    pub receive_count: u32,
+    /// The SQS message that it came in. Records cut from one message share it.
+    pub message: Option<Message>,
     pub outcome: Result<Outcome, Refused>,
+    /// What came in, for a person to look at if it is no outcome.
+    pub received: Bytes,
+}
+
+/// Message attributes that are obeyed. Foreign ones are ignored, and not copied.
+pub mod attribute {
+    /// Deliver to this destination alone: a retry never repeats one that has it.
+    pub const DESTINATION: &str = "outcome-destination";
+    /// Seconds since 1970: received earlier, the message is hidden again.
+    pub const NOT_BEFORE: &str = "outcome-not-before";
 }
 
 /// Who handed the outcome over, which decides what happens to an undelivered one.
@@ -22,13 +34,46 @@ pub enum Origin {
     EventBridge,
 }
 
-impl Origin {
-    /// What happens next to an outcome that is neither delivered nor in a queue of ours.
-    pub fn next(self) -> &'static str {
-        match self {
-            Self::Direct => "the invocation fails, its caller has to try again",
-            Self::Sqs => "it stays in its queue and comes again after the visibility timeout",
-            Self::Sns | Self::EventBridge => "the invocation fails, Lambda tries it again",
-        }
+/// An SQS message as it was received.
+#[derive(Debug, Clone, Default)]
+pub struct Message {
+    /// By which a failure is reported.
+    pub id: Option<String>,
+    pub receipt_handle: Option<String>,
+    /// Region, account and name of its queue, from the queue's ARN.
+    pub queue: Option<QueueName>,
+    pub sent: Option<SystemTime>,
+    /// How often it was received, from 1.
+    pub receive_count: u32,
+    /// `outcome-destination`: deliver to this one alone.
+    pub destination: Option<String>,
+    /// `outcome-not-before`: received earlier, it is hidden again.
+    pub not_before: Option<SystemTime>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueName {
+    pub region: String,
+    pub account: String,
+    pub name: String,
+}
+
+impl QueueName {
+    /// Reads `arn:aws:sqs:REGION:ACCOUNT:NAME`.
+    pub fn of_arn(arn: &str) -> Option<Self> {
+        let mut parts = arn.split(':').skip(3).map(ToOwned::to_owned);
+        Some(Self { region: parts.next()?, account: parts.next()?, name: parts.next()? })
+    }
+
+    /// Whether a queue's URL is that of this queue: `https://…/ACCOUNT/NAME`.
+    pub fn is_at(&self, url: &str) -> bool {
+        url.ends_with(&format!("/{}/{}", self.account, self.name))
+    }
+}
+
+impl Message {
+    /// How long ago it was sent.
+    pub fn elapsed(&self, now: SystemTime) -> Duration {
+        self.sent.and_then(|sent| now.duration_since(sent).ok()).unwrap_or_default()
     }
 }

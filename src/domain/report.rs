@@ -1,8 +1,9 @@
 //! What became of a delivery in this invocation: the content of its result line and of the direct answer.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use super::attempt::{AttemptResult, Timings};
+use super::attempt::Timings;
 use super::destination::{Destination, Filter};
 use super::failure::Finding;
 use super::outcome::Outcome;
@@ -14,9 +15,15 @@ use super::verdict::{Verdict, verdict};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     Delivered,
+    /// Written to the retry queue for its next attempt.
+    Parked,
+    /// Still in the retry queue, hidden until its next attempt.
+    Waiting,
+    /// Written to the dead-letter queue: a person must act.
+    DeadLettered,
     /// Not wanted by the destination's options.
     Filtered,
-    /// No route: nobody was meant to get it, or somebody should have been.
+    /// No route, and nobody has to hear of it.
     Unrouted,
     /// Not delivered and nowhere else: its source still has it, or learns of the failure.
     Kept,
@@ -28,6 +35,9 @@ impl Settled {
     pub fn name(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
+            Self::Parked => "parked",
+            Self::Waiting => "waiting",
+            Self::DeadLettered => "dead_lettered",
             Self::Filtered => "filtered",
             Self::Unrouted => "unrouted",
             Self::Kept => "kept",
@@ -56,12 +66,14 @@ pub struct Report {
     pub host: Option<String>,
     /// Number of the attempt over the delivery's life; nothing where there was no attempt.
     pub attempt: Option<u32>,
+    /// Attempts that the delivery has over its life; nothing without queues, where its source decides.
+    pub attempts_max: Option<u32>,
     pub status: Option<u16>,
     pub timings: Option<Timings>,
     pub finding: Option<Finding>,
     pub filter: Option<Filter>,
     /// What happens next to what is not settled.
-    pub next: Option<&'static str>,
+    pub next: Option<String>,
 }
 
 impl Report {
@@ -73,6 +85,7 @@ impl Report {
             destination: None,
             host: None,
             attempt: None,
+            attempts_max: None,
             status: None,
             timings: None,
             finding: None,
@@ -98,7 +111,6 @@ impl Report {
             (_, Verdict::Delivered) => {
                 return Self { finding: Some(finding), ..Self::new(Settled::Delivered, Gravity::Info) };
             }
-            (Finding::Unrouted, _) => (Settled::Unrouted, Gravity::Error),
             (Finding::Refused(_), _) => (Settled::Refused, Gravity::Error),
             (_, Verdict::Permanent) => (Settled::Kept, Gravity::Error),
             (_, Verdict::Retry { .. } | Verdict::RefreshSecrets | Verdict::Keep) => {
@@ -106,7 +118,36 @@ impl Report {
                 (Settled::Kept, if tried_again { Gravity::Warn } else { Gravity::Error })
             }
         };
-        Self { acknowledged: false, next: Some(origin.next()), finding: Some(finding), ..Self::new(settled, gravity) }
+        Self {
+            acknowledged: false,
+            next: Some(origin_next(origin).to_owned()),
+            finding: Some(finding),
+            ..Self::new(settled, gravity)
+        }
+    }
+
+    /// It will be tried again after a wait: from the retry queue, parked there just now or waiting there already.
+    pub fn again(settled: Settled, finding: Finding, wait: Duration) -> Self {
+        let gravity = match finding {
+            // On purpose.
+            Finding::Paused => Gravity::Info,
+            _ if finding.needs_a_person() => Gravity::Error,
+            _ => Gravity::Warn,
+        };
+        let next = format!("next try in {}", in_words(wait));
+        Self {
+            acknowledged: settled == Settled::Parked,
+            next: Some(next),
+            finding: Some(finding),
+            ..Self::new(settled, gravity)
+        }
+    }
+
+    /// A person must act: it is in the dead-letter queue.
+    pub fn dead_lettered(finding: Finding) -> Self {
+        let settled = if matches!(finding, Finding::Refused(_)) { Settled::Refused } else { Settled::DeadLettered };
+        let next = "it is in the dead-letter queue".to_owned();
+        Self { next: Some(next), finding: Some(finding), ..Self::new(settled, Gravity::Error) }
     }
 
     #[must_use]
@@ -117,11 +158,10 @@ impl Report {
     }
 
     #[must_use]
-    pub fn attempted(mut self, attempt: u32, timings: Timings) -> Self {
-        if let Some(Finding::Attempt(AttemptResult::Response { status, .. })) = &self.finding {
-            self.status = Some(*status);
-        }
+    pub fn attempted(mut self, attempt: u32, attempts_max: Option<u32>, timings: Timings) -> Self {
+        self.status = self.finding.as_ref().and_then(Finding::status);
         self.attempt = Some(attempt);
+        self.attempts_max = attempts_max;
         self.timings = Some(timings);
         self
     }
@@ -156,11 +196,14 @@ impl Report {
         }
         if let Some(attempt) = self.attempt.filter(|_| self.settled != Settled::Delivered) {
             let _ = write!(text, ", attempt {attempt}");
+            if let Some(max) = self.attempts_max {
+                let _ = write!(text, " of {max}");
+            }
         }
         if let Some(outcome) = outcome {
             let _ = write!(text, ", for detection {} '{}'", label(&outcome.detection_id, 64), outcome.detection_name);
         }
-        if let Some(next) = self.next {
+        if let Some(next) = &self.next {
             let _ = write!(text, "; {next}");
         }
         text.push('.');
@@ -171,78 +214,23 @@ impl Report {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::attempt::{Cause, ConnectCause, Sent};
-    use crate::domain::endpoint::EndpointTemplate;
-
-    fn soc() -> Destination {
-        Destination::new("soc", "p", EndpointTemplate::parse("https://soc.example.com/SECRET").unwrap(), 30)
-    }
-
-    fn outcome() -> Outcome {
-        Outcome::parse(&bytes::Bytes::from_static(include_bytes!("../../events/matched.json"))).unwrap()
-    }
-
-    fn refused_connection() -> Finding {
-        Finding::Attempt(AttemptResult::Failed { cause: Cause::Connect(ConnectCause::Refused), sent: Sent::Nothing })
-    }
-
-    #[test]
-    fn a_failures_sentence_names_destination_cause_detection_next_and_remedy() {
-        let report = Report::of(refused_connection(), Origin::Sqs)
-            .at("soc", soc().endpoint.origin())
-            .attempted(2, Timings::default());
-        assert_eq!(
-            report.sentence(Some(&outcome())),
-            "soc (https://soc.example.com): connection refused, attempt 2, for detection 123 'Suspicious Login Attempts'; \
-             it stays in its queue and comes again after the visibility timeout. \
-             Verify the URL and the firewall rules: nothing listens there, or it is blocked."
-        );
-        assert!(!report.acknowledged);
-    }
-
-    #[test]
-    fn gravity_tells_whether_a_person_must_act() {
-        let of_status = |status| {
-            Report::of(
-                Finding::Attempt(AttemptResult::Response {
-                    status,
-                    retry_after: None,
-                    location_origin: None,
-                    excerpt: None,
-                }),
-                Origin::Sqs,
-            )
-        };
-        for (status, gravity) in [
-            (200, Gravity::Info),
-            (503, Gravity::Warn),
-            (401, Gravity::Error),
-            (404, Gravity::Error),
-            (410, Gravity::Error),
-            (301, Gravity::Error),
-            (429, Gravity::Warn),
-        ] {
-            assert_eq!(of_status(status).gravity, gravity, "{status}");
-            assert_eq!(of_status(status).acknowledged, status == 200, "{status}");
-        }
-        assert_eq!(Report::of(refused_connection(), Origin::Direct).gravity, Gravity::Error);
-        assert_eq!(Report::of(refused_connection(), Origin::Sns).gravity, Gravity::Warn);
-        assert_eq!(Report::of(Finding::NotStarted, Origin::Sqs).gravity, Gravity::Warn);
-        assert_eq!(Report::of(Finding::LookupFailed("x".into()), Origin::Sqs).gravity, Gravity::Error);
-    }
-
-    #[test]
-    fn what_is_held_back_on_purpose_is_acknowledged_and_says_why() {
-        for (filter, reason) in
-            [(Filter::Inactive, "inactive"), (Filter::Outcomes, "`outcomes`"), (Filter::MinSeverity, "`min_severity`")]
-        {
-            let report = Report::filtered(&soc(), filter);
-            assert!(report.acknowledged && report.sentence(None).contains(reason));
-        }
-        assert!(Report::unrouted().acknowledged);
-        assert!(!Report::of(Finding::Unrouted, Origin::Sqs).acknowledged);
+/// What happens next to an outcome that is neither delivered nor in a queue of ours.
+fn origin_next(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Direct => "the invocation fails, its caller has to try again",
+        Origin::Sqs => "it stays in its queue and comes again after the visibility timeout",
+        Origin::Sns | Origin::EventBridge => "the invocation fails, Lambda tries it again",
     }
 }
+
+/// A wait as a person says it.
+fn in_words(wait: Duration) -> String {
+    match wait.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} m", (seconds + 30) / 60),
+        seconds => format!("{:.1} h", Duration::from_secs(seconds).as_secs_f64() / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

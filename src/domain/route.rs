@@ -48,6 +48,14 @@ pub enum Unrouted {
 pub enum Turn {
     Send(Arc<Destination>),
     Filtered(Arc<Destination>, Filter),
+    /// Under maintenance: it waits without an attempt.
+    Paused {
+        id: String,
+    },
+    /// It waited for a destination that is no longer active.
+    Inactive {
+        id: String,
+    },
     /// The destination has problems of its own.
     Invalid {
         id: String,
@@ -70,6 +78,7 @@ pub fn turns(document: &Document, outcome: &Outcome) -> Vec<Turn> {
         Some(Err(problems)) => Turn::Invalid { id: id.clone(), problems: problems.clone() },
         Some(Ok(destination)) => match destination.filter(outcome) {
             Some(filter) => Turn::Filtered(destination.clone(), filter),
+            None if destination.paused => Turn::Paused { id: id.clone() },
             None => Turn::Send(destination.clone()),
         },
     };
@@ -84,4 +93,18 @@ pub fn turns(document: &Document, outcome: &Outcome) -> Vec<Turn> {
         turns.push(Turn::InvalidRoute { problems: route.problems.clone() });
     }
     turns
+}
+
+/// What the document says about a delivery that waited for one destination.
+pub fn single_turn(document: &Document, id: &str) -> Turn {
+    let id = id.to_owned();
+    match document.destinations.get(&id) {
+        None if is_id(&id) => Turn::Unknown { id },
+        // Whoever wrote that: it is not repeated.
+        None => Turn::Unknown { id: "unknown".to_owned() },
+        Some(Err(problems)) => Turn::Invalid { id, problems: problems.clone() },
+        Some(Ok(destination)) if !destination.active => Turn::Inactive { id },
+        Some(Ok(destination)) if destination.paused => Turn::Paused { id },
+        Some(Ok(destination)) => Turn::Send(destination.clone()),
+    }
 }

@@ -34,11 +34,13 @@ pub fn verdict(finding: &Finding) -> Verdict {
         Finding::InvalidDestination(_)
         | Finding::InvalidRoute(_)
         | Finding::UnknownDestination
+        | Finding::InactiveDestination
         | Finding::Unrouted
         | Finding::Refused(_) => Verdict::Permanent,
         // A secret that is missing now is usually being rotated, or Secrets Manager is down.
-        Finding::UnresolvedSecret(_) => Verdict::Retry { at_least: Duration::ZERO },
-        Finding::NotStarted | Finding::LookupFailed(_) | Finding::Panic => Verdict::Keep,
+        // A panic is bounded by the schedule like any other failure, and harms no neighbour.
+        Finding::UnresolvedSecret(_) | Finding::Paused | Finding::Panic => Verdict::Retry { at_least: Duration::ZERO },
+        Finding::NotStarted | Finding::LookupFailed(_) | Finding::NotWritten { .. } => Verdict::Keep,
     }
 }
 
@@ -181,13 +183,16 @@ mod tests {
             Finding::InvalidDestination(vec![]),
             Finding::InvalidRoute(vec![]),
             Finding::UnknownDestination,
+            Finding::InactiveDestination,
             Finding::Unrouted,
             Finding::Refused(vec![]),
         ] {
             assert_eq!(verdict(&finding), Verdict::Permanent, "{finding:?}");
         }
-        assert_eq!(verdict(&Finding::UnresolvedSecret(String::new())), NOW);
-        for finding in [Finding::NotStarted, Finding::LookupFailed(String::new()), Finding::Panic] {
+        for finding in [Finding::UnresolvedSecret(String::new()), Finding::Paused, Finding::Panic] {
+            assert_eq!(verdict(&finding), NOW, "{finding:?}");
+        }
+        for finding in [Finding::NotStarted, Finding::LookupFailed(String::new())] {
             assert_eq!(verdict(&finding), Verdict::Keep, "{finding:?}");
         }
     }

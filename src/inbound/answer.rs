@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::deliver::RecordReport;
 use crate::domain::record::Record;
-use crate::domain::report::Report;
+use crate::domain::report::{Report, Settled};
 
 /// The answer to an invocation that succeeded.
 #[derive(Debug, Serialize)]
@@ -63,8 +63,8 @@ impl From<InvocationFailed> for Diagnostic {
 /// The answer to an SQS batch. Only ids that were received go in: an unknown one fails the whole batch.
 pub(super) fn batch(outcomes: &[(Record, RecordReport)]) -> Result<Answer, InvocationFailed> {
     let mut response = SqsBatchResponse::default();
-    for (record, report) in outcomes.iter().filter(|(_, report)| !report.acknowledged()) {
-        match &record.message_id {
+    for (record, _) in outcomes.iter().filter(|(_, report)| !report.acknowledged()) {
+        match record.message.as_ref().and_then(|message| message.id.as_ref()) {
             // Nothing names it, so only the failure of the whole batch keeps it in its queue.
             None => return Err(InvocationFailed::Undelivered),
             Some(id) if response.batch_item_failures.iter().any(|failure| failure.item_identifier == *id) => {}
@@ -74,7 +74,6 @@ pub(super) fn batch(outcomes: &[(Record, RecordReport)]) -> Result<Answer, Invoc
                 response.batch_item_failures.push(failure);
             }
         }
-        debug_assert!(!report.reports.is_empty());
     }
     Ok(Answer::Batch(response))
 }
@@ -99,7 +98,11 @@ impl OutcomeReport {
     fn of(report: RecordReport) -> Self {
         let delivery = |report: Report| DeliveryReport {
             destination: report.destination,
-            result: report.settled.name(),
+            result: match report.settled {
+                // Spelled for people; the log's field is spelled for queries.
+                Settled::DeadLettered => "dead-lettered",
+                settled => settled.name(),
+            },
             status: report.status,
             elapsed_ms: report.timings.map(|timings| timings.total.as_millis()),
         };

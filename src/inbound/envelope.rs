@@ -4,6 +4,7 @@
 //! and a `Records` event of either. So whatever AWS moves from one place to another is still understood.
 
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::sqs::SqsMessage;
 use bytes::Bytes;
@@ -12,7 +13,8 @@ use serde_json::value::RawValue;
 use crate::domain::json::{members, string};
 use crate::domain::outcome::{Outcome, Refused, resembles};
 use crate::domain::problem::Problem;
-use crate::domain::record::{Origin, Record};
+use crate::domain::record::attribute;
+use crate::domain::record::{Message, Origin, QueueName, Record};
 
 /// An event that is none of the accepted shapes.
 #[derive(Debug, thiserror::Error)]
@@ -52,27 +54,20 @@ pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
     if !known {
         return Err(UnknownShape);
     }
-    let records = unwrap(&Bytes::copy_from_slice(event.get().as_bytes()), 0)
-        .into_iter()
-        .map(|outcome| Record { origin, message_id: None, receive_count: 1, outcome })
-        .collect();
-    Ok(Event { is_batch: false, records })
+    let received = Bytes::copy_from_slice(event.get().as_bytes());
+    Ok(Event { is_batch: false, records: records(origin, None, unwrap(&received, 0), &received) })
 }
 
-fn open_records(records: &RawValue) -> Result<Event, UnknownShape> {
-    let items: Vec<&RawValue> = serde_json::from_str(records.get()).map_err(|_| UnknownShape)?;
+fn open_records(array: &RawValue) -> Result<Event, UnknownShape> {
+    let items: Vec<&RawValue> = serde_json::from_str(array.get()).map_err(|_| UnknownShape)?;
     let mut opened = Vec::with_capacity(items.len());
     let mut is_batch = items.is_empty();
     for (index, item) in items.iter().enumerate() {
         let fields = members(item.get()).unwrap_or_default();
         if let Some(message) = sns_message(&fields) {
             let outcomes = unwrap_string(message, &format!("Records[{index}].Sns.Message"), 0);
-            opened.extend(outcomes.into_iter().map(|outcome| Record {
-                origin: Origin::Sns,
-                message_id: None,
-                receive_count: 1,
-                outcome,
-            }));
+            let received = Bytes::copy_from_slice(item.get().as_bytes());
+            opened.extend(records(Origin::Sns, None, outcomes, &received));
         } else if is_sqs(&fields) {
             is_batch = true;
             opened.extend(open_message(item, &fields, index));
@@ -83,23 +78,52 @@ fn open_records(records: &RawValue) -> Result<Event, UnknownShape> {
     Ok(Event { is_batch, records: opened })
 }
 
+/// Records that were cut from the same thing.
+fn records(
+    origin: Origin,
+    message: Option<&Message>,
+    outcomes: Vec<Result<Outcome, Refused>>,
+    received: &Bytes,
+) -> Vec<Record> {
+    let record = |outcome| Record { origin, message: message.cloned(), outcome, received: received.clone() };
+    outcomes.into_iter().map(record).collect()
+}
+
 /// One SQS message. Whatever is wrong with it, its id is reported.
 fn open_message(item: &RawValue, fields: &Fields<'_>, index: usize) -> Vec<Record> {
     // AWS's type where it fits; a message that it cannot hold is no reason to lose the id or the body.
     let message: SqsMessage = serde_json::from_str(item.get()).unwrap_or_default();
-    let message_id = fields.get("messageId").and_then(|id| string(id)).filter(|id| !id.is_empty());
-    let receive_count =
-        message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
+    let id = fields.get("messageId").and_then(|id| string(id)).filter(|id| !id.is_empty());
     let path = format!("Records[{index}].body");
-    let outcomes = match (message.body, fields.get("body")) {
-        (Some(body), _) => unwrap(&Bytes::from(body), 0),
-        (None, Some(body)) => unwrap_string(body, &path, 0),
-        (None, None) => vec![Err(Problem::new(path, "a string with a detection outcome, but it is missing").into())],
+    let (outcomes, received) = match (&message.body, fields.get("body")) {
+        (Some(body), _) => {
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            (unwrap(&body, 0), body)
+        }
+        (None, Some(body)) => (unwrap_string(body, &path, 0), Bytes::copy_from_slice(body.get().as_bytes())),
+        (None, None) => {
+            let problem = Problem::new(path, "a string with a detection outcome, but it is missing");
+            (vec![Err(problem.into())], Bytes::copy_from_slice(item.get().as_bytes()))
+        }
     };
-    outcomes
-        .into_iter()
-        .map(|outcome| Record { origin: Origin::Sqs, message_id: message_id.clone(), receive_count, outcome })
-        .collect()
+    records(Origin::Sqs, Some(&Message { id, ..control(message) }), outcomes, &received)
+}
+
+/// What SQS and earlier attempts wrote about a message.
+fn control(message: SqsMessage) -> Message {
+    let number = |name: &str| message.attributes.get(name).and_then(|value| value.parse::<u64>().ok());
+    let obeyed = |name: &str| message.message_attributes.get(name).and_then(|attribute| attribute.string_value.clone());
+    let since_1970 = |duration: Duration| SystemTime::UNIX_EPOCH.checked_add(duration);
+    Message {
+        id: None,
+        queue: message.event_source_arn.as_deref().and_then(QueueName::of_arn),
+        sent: number("SentTimestamp").and_then(|milliseconds| since_1970(Duration::from_millis(milliseconds))),
+        receive_count: number("ApproximateReceiveCount").and_then(|count| count.try_into().ok()).unwrap_or(1),
+        destination: obeyed(attribute::DESTINATION),
+        not_before: obeyed(attribute::NOT_BEFORE)
+            .and_then(|seconds| since_1970(Duration::from_secs(seconds.trim().parse().ok()?))),
+        receipt_handle: message.receipt_handle,
+    }
 }
 
 fn is_sqs(fields: &Fields<'_>) -> bool {

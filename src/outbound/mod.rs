@@ -6,6 +6,7 @@ mod guard;
 mod trace;
 
 pub mod aws;
+pub mod queues;
 pub mod registry;
 pub mod tls;
 pub mod webhook;

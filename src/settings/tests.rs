@@ -110,9 +110,22 @@ fn each_place_of_destinations_is_told_by_its_prefix() {
         ("REGISTRY_TTL_SECONDS", "-1"),
         ("REGISTRY_TTL_SECONDS", "3601"),
         ("UNROUTED", "drop"),
+        ("MAX_ATTEMPTS", "0"),
+        ("MAX_ATTEMPTS", "13"),
         ("EXTRA_CA_BUNDLE", "/nowhere"),
         ("EXTRA_CA_BUNDLE", "/dev/null"),
     ] {
         assert_eq!(paths(&[URL, (name, value)]), [name], "{value}");
     }
+}
+
+#[test]
+fn queues_come_in_pairs() {
+    let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/q";
+    let (retry, dead, region) = (("RETRY_QUEUE_URL", url), ("DEAD_LETTER_QUEUE_URL", url), ("AWS_REGION", "eu-west-1"));
+    assert_eq!(paths(&[URL, retry, dead, region]), [""; 0]);
+    assert_eq!(paths(&[URL, retry, region]), ["DEAD_LETTER_QUEUE_URL"]);
+    assert_eq!(paths(&[URL, dead, region]), ["RETRY_QUEUE_URL"]);
+    assert_eq!(paths(&[URL, retry, dead]), ["AWS_REGION"]);
+    assert_eq!(paths(&[URL, retry, ("DEAD_LETTER_QUEUE_URL", "name"), region]), ["DEAD_LETTER_QUEUE_URL"]);
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tracing::Value;
 
 use crate::domain::attempt::Timings;
-use crate::domain::failure::{Code, Finding};
+use crate::domain::code::Code;
+use crate::domain::failure::Finding;
 use crate::domain::outcome::Outcome;
 use crate::domain::problem::{Problem, label, sentence};
 use crate::domain::report::{Gravity, Report};
@@ -42,7 +43,7 @@ pub fn result(report: &Report, outcome: Option<&Outcome>, invocation: &Invocatio
         cause = cause.as_deref(),
         remedy = code.map(Code::remedy),
         excerpt = report.finding.as_ref().and_then(Finding::excerpt),
-        next = report.next,
+        next = report.next.as_deref(),
         detection_id = detection_id.as_ref().map(DetectionId::value),
         detection_name = outcome.map(|outcome| outcome.detection_name.as_str()),
         severity = outcome.map(|outcome| outcome.severity.name()),
@@ -51,6 +52,7 @@ pub fn result(report: &Report, outcome: Option<&Outcome>, invocation: &Invocatio
         destination = report.destination.as_deref(),
         host = report.host.as_deref(),
         attempt = report.attempt,
+        attempts_max = report.attempts_max,
         status = report.status,
         dns_ms = timings.dns.map(milliseconds),
         connect_ms = timings.connect.map(milliseconds),

@@ -43,7 +43,11 @@ impl Aws {
 
     /// Calls an API of the "JSON protocol" kind.
     pub(crate) async fn call(&self, target: &str, body: Value) -> Value {
-        let service = if target.starts_with("DynamoDB") { "dynamodb" } else { "secretsmanager" };
+        let service = match target.split(['_', '.']).next() {
+            Some("DynamoDB") => "dynamodb",
+            Some("AmazonSQS") => "sqs",
+            _ => "secretsmanager",
+        };
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
         );
@@ -87,6 +91,52 @@ impl Aws {
                 items.iter().map(|item| json!({ "PutRequest": { "Item": attribute(item)["M"] } })).collect();
             self.call("DynamoDB_20120810.BatchWriteItem", json!({ "RequestItems": { table: requests } })).await;
         }
+    }
+
+    /// Makes a queue and returns its URL.
+    pub(crate) async fn create_queue(&self, name: &str) -> String {
+        let answer = self.call("AmazonSQS.CreateQueue", json!({ "QueueName": name })).await;
+        let url = answer["QueueUrl"].as_str().unwrap();
+        // As it is reached from here, whatever name moto gives itself.
+        format!("http://127.0.0.1:{}/{}", self.port, url.splitn(4, '/').nth(3).unwrap())
+    }
+
+    pub(crate) async fn send(&self, queue: &str, body: &str, attributes: Value) {
+        let message = json!({ "QueueUrl": queue, "MessageBody": body, "MessageAttributes": attributes });
+        self.call("AmazonSQS.SendMessage", message).await;
+    }
+
+    /// Receives what is visible, as records of the event that Lambda makes of it.
+    pub(crate) async fn receive(&self, queue: &str) -> Vec<Value> {
+        let request = json!({
+            "QueueUrl": queue, "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"],
+            "MessageSystemAttributeNames": ["All"], "AttributeNames": ["All"],
+        });
+        let answer = self.call("AmazonSQS.ReceiveMessage", request).await;
+        let name = queue.rsplit('/').next().unwrap();
+        let record = |message: &Value| {
+            let attributes = message["MessageAttributes"].as_object().cloned().unwrap_or_default();
+            let attributes: serde_json::Map<_, _> = attributes
+                .into_iter()
+                .map(|(name, value)| {
+                    (name, json!({ "dataType": value["DataType"], "stringValue": value["StringValue"] }))
+                })
+                .collect();
+            json!({
+                "messageId": message["MessageId"], "receiptHandle": message["ReceiptHandle"], "body": message["Body"],
+                "attributes": message["Attributes"], "messageAttributes": attributes, "eventSource": "aws:sqs",
+                "eventSourceARN": format!("arn:aws:sqs:eu-west-1:123456789012:{name}"), "awsRegion": "eu-west-1",
+            })
+        };
+        answer["Messages"].as_array().map(|messages| messages.iter().map(record).collect()).unwrap_or_default()
+    }
+
+    /// Messages that are visible, delayed and in flight.
+    pub(crate) async fn counts(&self, queue: &str) -> [u32; 3] {
+        let answer =
+            self.call("AmazonSQS.GetQueueAttributes", json!({ "QueueUrl": queue, "AttributeNames": ["All"] })).await;
+        ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible"]
+            .map(|name| answer["Attributes"][name].as_str().unwrap().parse().unwrap())
     }
 
     /// Variables of a function whose destinations are kept here.

@@ -11,6 +11,7 @@ mod envelopes;
 mod failures;
 mod guard;
 mod namespace;
+mod queues;
 mod registry;
 mod samples;
 mod signatures;

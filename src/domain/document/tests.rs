@@ -26,7 +26,9 @@ fn good() -> Vec<Value> {
     vec![
         soc(json!({})),
         soc(json!({ "timeout": 1 })),
-        soc(json!({ "timeout": 300, "active": false, "outcomes": ["MATCHED", "ERROR"], "min_severity": "HIGH" })),
+        soc(
+            json!({ "timeout": 300, "active": false, "paused": true, "outcomes": ["MATCHED", "ERROR"], "min_severity": "HIGH" }),
+        ),
         soc(json!({ "headers": { "X-Team": "blue", "Authorization": "Bearer SECRET" } })),
         soc(json!({ "url": "https://{{secret:a}}@h/{{secret:b#k}}", "headers": { "X-Key": "k {{secret:c}}" } })),
         soc(json!({ "signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "{{secret:k#signing}}"] })),
@@ -55,6 +57,7 @@ fn bad() -> Vec<(Value, &'static str)> {
         (soc(json!({ "timeout": 1.5 })), "destinations.soc.timeout"),
         (soc(json!({ "timeout": null })), "destinations.soc.timeout"),
         (soc(json!({ "headers": null })), "destinations.soc.headers"),
+        (soc(json!({ "paused": 1 })), "destinations.soc.paused"),
         (soc(json!({ "active": "no" })), "destinations.soc.active"),
         (soc(json!({ "outcomes": [] })), "destinations.soc.outcomes"),
         (soc(json!({ "outcomes": ["matched"] })), "destinations.soc.outcomes"),

@@ -59,8 +59,11 @@ fn a_bad_record_keeps_its_id_and_leaves_its_neighbours_alone() {
     )
     .replace(",5]", "]");
     let event = open(&RawValue::from_string(text).unwrap()).unwrap();
-    let seen: Vec<_> =
-        event.records.iter().map(|record| (record.message_id.as_deref(), record.outcome.is_ok())).collect();
+    let seen: Vec<_> = event
+        .records
+        .iter()
+        .map(|record| (record.message.as_ref().unwrap().id.as_deref(), record.outcome.is_ok()))
+        .collect();
     assert_eq!(
         seen,
         [
@@ -76,7 +79,33 @@ fn a_bad_record_keeps_its_id_and_leaves_its_neighbours_alone() {
 
 #[test]
 fn the_receive_count_is_taken_from_the_message() {
-    assert_eq!(open_value(&json!({ "Records": [sqs(OUTCOME)] })).records[0].receive_count, 3);
+    assert_eq!(open_value(&json!({ "Records": [sqs(OUTCOME)] })).records[0].message.as_ref().unwrap().receive_count, 3);
+}
+
+#[test]
+fn what_earlier_attempts_wrote_about_a_message_is_read() {
+    let mut message = sqs(OUTCOME);
+    message["eventSourceARN"] = "arn:aws:sqs:eu-west-1:123456789012:retry".into();
+    message["receiptHandle"] = "receipt".into();
+    message["attributes"]["SentTimestamp"] = "1700000000500".into();
+    message["messageAttributes"] = json!({
+        "outcome-destination": { "dataType": "String", "stringValue": "soc" },
+        "outcome-not-before": { "dataType": "Number", "stringValue": "1700000900" },
+        "outcome-code": { "dataType": "String", "stringValue": "dns" },
+        "traceparent": { "dataType": "Binary", "binaryValue": "AAAA" },
+    });
+    let record = open_value(&json!({ "Records": [message] })).records.remove(0);
+    let message = record.message.unwrap();
+    let since_1970 =
+        |time: Option<SystemTime>| time.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    assert_eq!((message.destination.as_deref(), message.receipt_handle.as_deref()), (Some("soc"), Some("receipt")));
+    assert_eq!((since_1970(message.sent), since_1970(message.not_before)), (1_700_000_000_500, 1_700_000_900_000));
+    let queue = message.queue.unwrap();
+    assert!(
+        queue.is_at("http://127.0.0.1:5000/123456789012/retry")
+            && !queue.is_at("http://127.0.0.1:5000/123456789012/no-retry")
+    );
+    assert_eq!(record.received, OUTCOME.as_bytes());
 }
 
 #[test]
@@ -140,7 +169,7 @@ proptest::proptest! {
     fn every_message_of_a_batch_ends_as_an_outcome_or_refused_under_its_own_id(bodies in proptest::collection::vec("\\PC{0,40}|\\{\"(Records|Type|detail|detection_id|Message|detail-type)\":\\PC{0,20}\\}", 0..6)) {
         let messages: Vec<_> = bodies.iter().enumerate().map(|(n, body)| json!({ "messageId": n.to_string(), "body": body, "eventSource": "aws:sqs" })).collect();
         let event = open_value(&json!({ "Records": messages }));
-        let mut ids: Vec<_> = event.records.iter().map(|record| record.message_id.clone().unwrap()).collect();
+        let mut ids: Vec<_> = event.records.iter().map(|record| record.message.as_ref().unwrap().id.clone().unwrap()).collect();
         ids.dedup();
         proptest::prop_assert_eq!(ids, (0..bodies.len()).map(|n| n.to_string()).collect::<Vec<_>>());
         for record in &event.records {

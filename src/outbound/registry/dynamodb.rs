@@ -50,6 +50,24 @@ pub(super) async fn read(client: &Client, table: &str, detection_id: &str) -> Re
     Ok(Document { destinations, routes: Some(BTreeMap::from([(id.to_owned(), route)])) })
 }
 
+/// One destination, as a document of its own.
+pub(super) async fn read_one(client: &Client, table: &str, id: &str, consistent: bool) -> Result<Document, String> {
+    let key = format!("destination#{id}");
+    let answer =
+        client.get_item().table_name(table).key(KEY, AttributeValue::S(key.clone())).consistent_read(consistent);
+    let answer = answer
+        .send()
+        .await
+        .map_err(|error| format!("the table {table} cannot be read: {}", super::reason(error.code())))?;
+    let mut destinations = BTreeMap::new();
+    if let Some(item) = answer.item {
+        let mut item = object(item);
+        item.remove(KEY);
+        destinations.insert(id.to_owned(), parse_destination(id, &key, Value::Object(item)));
+    }
+    Ok(Document { destinations, routes: None })
+}
+
 /// Items by key, without the key attribute. What the table has not is left out.
 async fn get(client: &Client, table: &str, keys: Vec<String>) -> Result<HashMap<String, Map<String, Value>>, String> {
     let failed = |reason: String| format!("the table {table} cannot be read: {reason}");

@@ -20,7 +20,7 @@ use crate::domain::document::Document;
 use crate::domain::failure::Finding;
 use crate::domain::outcome::Outcome;
 use crate::domain::problem::sentence;
-use crate::domain::route::{Turn, turns};
+use crate::domain::route::{Turn, single_turn, turns};
 use crate::telemetry;
 
 /// Where an administrator says that destinations are kept.
@@ -96,6 +96,33 @@ impl Registry {
         Ok(turns.into_iter().map(|turn| ready(turn, &values)).collect())
     }
 
+    /// The one destination that a delivery waits for, as it is now. Filters were applied when it was parked.
+    pub async fn one(&self, id: &str, outcome: &Outcome) -> Result<Ready, LookupError> {
+        let mut document = self.holding(id, outcome, false).await?;
+        if !document.destinations.contains_key(id) {
+            // Before a person is bothered, it is made sure that the destination is gone.
+            document = self.holding(id, outcome, true).await?;
+        }
+        let turn = single_turn(&document, id);
+        let send: Vec<_> = if let Turn::Send(to) = &turn { vec![&**to] } else { Vec::new() };
+        let values = self.secrets.values(&send, false).await;
+        Ok(ready(turn, &values))
+    }
+
+    /// A document that holds this destination, if there is one.
+    async fn holding(&self, id: &str, outcome: &Outcome, anew: bool) -> Result<Arc<Document>, LookupError> {
+        let Store::Table { client, table } = &self.store else { return self.document(outcome, anew).await };
+        let key = format!("destination#{id}");
+        let look_up = async {
+            let document = Box::pin(dynamodb::read_one(client, table, id, anew)).await?;
+            say_problems(&format!("the table {table}"), &document);
+            Ok(Arc::new(document))
+        };
+        let document =
+            if anew { self.documents.refresh(&key, look_up).await } else { self.documents.get(&key, look_up).await };
+        document.map_err(LookupError)
+    }
+
     /// The same destination as it is now, looked up anew, if that makes it another one. A rotated key is the usual
     /// reason why a receiver refuses.
     pub async fn refreshed(&self, used: &Target, outcome: &Outcome) -> Option<Arc<Target>> {
@@ -153,6 +180,8 @@ fn ready(turn: Turn, values: &Values) -> Ready {
     let broken = |id: String, finding| Ready::Broken { id: Some(id), finding };
     match turn {
         Turn::Filtered(destination, filter) => Ready::Filtered(destination, filter),
+        Turn::Paused { id } => broken(id, Finding::Paused),
+        Turn::Inactive { id } => broken(id, Finding::InactiveDestination),
         Turn::Invalid { id, problems } => broken(id, Finding::InvalidDestination(problems)),
         Turn::Unknown { id } => broken(id, Finding::UnknownDestination),
         Turn::InvalidRoute { problems } => Ready::Broken { id: None, finding: Finding::InvalidRoute(problems) },
@@ -164,6 +193,17 @@ fn ready(turn: Turn, values: &Values) -> Ready {
                 broken(destination.id.clone(), Finding::UnresolvedSecret(reason))
             }
         },
+    }
+}
+
+impl Ready {
+    /// The destination's id.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Send(target) => Some(&target.id),
+            Self::Filtered(destination, _) => Some(&destination.id),
+            Self::Broken { id, .. } => id.as_deref(),
+        }
     }
 }
 

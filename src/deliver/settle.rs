@@ -1,0 +1,120 @@
+//! What becomes of a delivery that was not made: parked, hidden again, dead-lettered, or kept where it is.
+//!
+//! What is to be kept is written before anything is acknowledged. A crash in between makes a duplicate with the same
+//! `webhook-id`, never a loss.
+
+use std::time::{Duration, SystemTime};
+
+use super::App;
+use crate::domain::backoff::{after_our_fault, attempt_number, next_attempt};
+use crate::domain::code::Code;
+use crate::domain::failure::Finding;
+use crate::domain::problem::label;
+use crate::domain::record::{Message, Record};
+use crate::domain::report::{Report, Settled};
+use crate::domain::verdict::{Verdict, verdict};
+use crate::outbound::queues::{Notes, Queues, WriteError};
+
+/// What is settled: a finding about one delivery of a record, or about the record as a whole.
+pub(super) struct Case<'a> {
+    pub(super) record: &'a Record,
+    /// The destination's id, for what is kept as a delivery of its own.
+    pub(super) destination: Option<&'a str>,
+    /// Whether other deliveries of the record went out, which must not be repeated.
+    pub(super) has_siblings: bool,
+}
+
+/// The attempt's number over the delivery's life.
+pub(super) fn attempt_of(app: &App, record: &Record, now: SystemTime) -> u32 {
+    match (&app.queues, &record.message) {
+        // Without queues of ours, SQS counts.
+        (None, Some(message)) => message.receive_count,
+        _ => waiting(app.queues.as_ref(), record).map_or(1, |message| attempt_number(message.elapsed(now))),
+    }
+}
+
+/// The message, if it is a delivery that already waits in the retry queue.
+fn waiting<'a>(queues: Option<&Queues>, record: &'a Record) -> Option<&'a Message> {
+    record
+        .message
+        .as_ref()
+        .filter(|message| message.destination.is_some() && queues.is_some_and(|queues| queues.is_retry(message)))
+}
+
+/// Decides and writes; the report says what was done.
+pub(super) async fn settle(app: &App, case: Case<'_>, finding: Finding) -> Report {
+    let now = SystemTime::now();
+    let Some(queues) = &app.queues else { return Report::of(finding, case.record.origin) };
+    let attempt = attempt_of(app, case.record, now);
+    match verdict(&finding) {
+        Verdict::Delivered => Report::of(finding, case.record.origin),
+        Verdict::Permanent => dead_letter(queues, &case, finding, attempt).await,
+        Verdict::Retry { at_least } => retry(app, queues, &case, finding, at_least, now).await,
+        Verdict::RefreshSecrets => retry(app, queues, &case, finding, Duration::ZERO, now).await,
+        // Nothing was begun or looked up: the source keeps it, unless that would repeat what others have got.
+        Verdict::Keep => match &case.record.message {
+            Some(message) if !case.has_siblings => hide_after_our_fault(queues, &case, message, finding).await,
+            _ => retry(app, queues, &case, finding, Duration::ZERO, now).await,
+        },
+    }
+}
+
+async fn retry(
+    app: &App,
+    queues: &Queues,
+    case: &Case<'_>,
+    finding: Finding,
+    at_least: Duration,
+    now: SystemTime,
+) -> Report {
+    let waiting = waiting(Some(queues), case.record);
+    let elapsed = waiting.map(|message| message.elapsed(now)).unwrap_or_default();
+    let Some(wait) = next_attempt(elapsed, at_least, app.max_attempts, fastrand::f64()) else {
+        return dead_letter(queues, case, finding, attempt_of(app, case.record, now)).await;
+    };
+    let (settled, written) = if let Some(message) = waiting {
+        (Settled::Waiting, queues.hide(message, wait).await)
+    } else {
+        let notes = notes(&finding, attempt_of(app, case.record, now));
+        (Settled::Parked, queues.park(body(case.record), case.destination, wait, now, &notes).await)
+    };
+    match written {
+        Ok(()) => Report::again(settled, finding, wait),
+        // It comes again by itself when its visibility timeout ends; the schedule is anchored and does not mind.
+        Err(error) => not_written(case, finding, &error),
+    }
+}
+
+async fn dead_letter(queues: &Queues, case: &Case<'_>, finding: Finding, attempt: u32) -> Report {
+    let notes = notes(&finding, attempt);
+    match queues.dead_letter(body(case.record), case.destination, &notes).await {
+        Ok(()) => Report::dead_lettered(finding),
+        Err(error) => not_written(case, finding, &error),
+    }
+}
+
+async fn hide_after_our_fault(queues: &Queues, case: &Case<'_>, message: &Message, finding: Finding) -> Report {
+    let wait = after_our_fault(message.receive_count);
+    // If it cannot be hidden it comes again when its visibility timeout ends: later, but not lost.
+    let _ = queues.hide(message, wait).await;
+    Report::of(finding, case.record.origin)
+}
+
+/// What could not be written stays with its source.
+fn not_written(case: &Case<'_>, finding: Finding, error: &WriteError) -> Report {
+    let (reason, too_large) = (error.to_string(), error == &WriteError::TooLarge);
+    Report::of(Finding::NotWritten { finding: Box::new(finding), reason, too_large }, case.record.origin)
+}
+
+fn body(record: &Record) -> &[u8] {
+    record.outcome.as_ref().map_or(&record.received, |outcome| &outcome.body)
+}
+
+fn notes(finding: &Finding, attempt: u32) -> Notes {
+    Notes {
+        code: finding.code().map(Code::name),
+        status: finding.status(),
+        attempt: Some(attempt).filter(|_| matches!(finding, Finding::Attempt(_))),
+        detail: finding.cause().map(|cause| label(&cause, 1024)),
+    }
+}

@@ -1,0 +1,410 @@
+//! What becomes of a delivery that fails, with moto's SQS in AWS's place.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::aws::{Aws, Relay, Trouble, variables};
+use super::receiver::{Receiver, Reply, Request};
+use super::runtime::{OwnRuntime, Told, document, vars};
+use super::samples::sample;
+
+/// A function with its queues.
+struct Bench {
+    aws: Aws,
+    outcome: String,
+    retry: String,
+    dead_letter: String,
+    runtime: OwnRuntime,
+}
+
+const LONG: Duration = Duration::from_secs(40);
+
+impl Bench {
+    async fn start(config: &Value) -> Self {
+        Self::start_with(config, &[], None).await
+    }
+
+    async fn start_with(config: &Value, more: &[(&str, &str)], trouble: Option<Trouble>) -> Self {
+        let aws = Aws::start().await;
+        let outcome = aws.create_queue("outcomes").await;
+        let (retry, dead_letter) = (aws.create_queue("retries").await, aws.create_queue("dead-letters").await);
+        let port = match trouble {
+            Some(trouble) => {
+                let relay = Relay::start(aws.port, trouble).await;
+                relay.in_trouble(true);
+                relay.port
+            }
+            None => aws.port,
+        };
+        let mut all = variables(port, "");
+        all[0].1 = document(config).remove(0).1;
+        all.extend(vars(&[("RETRY_QUEUE_URL", &retry), ("DEAD_LETTER_QUEUE_URL", &dead_letter)]));
+        all.extend(vars(more));
+        let runtime = OwnRuntime::start(all).await;
+        Self { aws, outcome, retry, dead_letter, runtime }
+    }
+
+    /// Hands over records as an event source mapping does.
+    async fn invoke(&self, records: &[Value]) -> Told {
+        self.runtime.invoke(&json!({ "Records": records }).to_string(), LONG).await
+    }
+
+    /// Sends an outcome through the outcome queue and returns the ids that failed.
+    async fn deliver(&self, outcome: &str) -> usize {
+        self.aws.send(&self.outcome, outcome, json!({})).await;
+        let records = self.aws.receive(&self.outcome).await;
+        failed(&self.invoke(&records).await)
+    }
+
+    /// What waits in the retry queue, although it is delayed there: moto has no hurry, the schedule is tested by itself.
+    async fn parked(&self) -> Value {
+        for _ in 0..300 {
+            if let Some(record) = self.aws.receive(&self.retry).await.pop() {
+                return record;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("nothing comes out of the retry queue");
+    }
+
+    async fn dead_letters(&self) -> Vec<Value> {
+        self.aws.receive(&self.dead_letter).await
+    }
+
+    async fn results(&self) -> Vec<Value> {
+        self.runtime.log().await.into_iter().filter(|line| line.get("result").is_some()).collect()
+    }
+}
+
+fn failed(told: &Told) -> usize {
+    assert_eq!(told.kind, "response", "{told:?}");
+    told.body["batchItemFailures"].as_array().unwrap().len()
+}
+
+fn attribute(record: &Value, name: &str) -> Option<String> {
+    record["messageAttributes"][name]["stringValue"].as_str().map(ToOwned::to_owned)
+}
+
+fn one(url: &str) -> Value {
+    json!({ "destinations": { "soc": { "url": url, "timeout": 2 } } })
+}
+
+/// As if it had been parked some time ago.
+fn aged(mut record: Value, age: Duration) -> Value {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    record["attributes"]["SentTimestamp"] = (now - age).as_millis().to_string().into();
+    record
+}
+
+fn example() -> String {
+    sample("matched.json")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_fails_for_now_is_parked_for_its_destination_and_then_arrives() {
+    let receiver = Receiver::start_scripted({
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        move |_| Reply::Status(if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2 { 503 } else { 200 })
+    })
+    .await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    assert_eq!(bench.deliver(&example()).await, 0, "parked is acknowledged");
+    assert_eq!(bench.aws.counts(&bench.retry).await, [0, 1, 0], "held back by its first wait");
+
+    // The real first wait, 8 to 12 seconds.
+    let parked = bench.parked().await;
+    assert_eq!(parked["body"].as_str().unwrap(), example().trim());
+    let attributes = ["outcome-destination", "outcome-code", "outcome-status", "outcome-attempt", "outcome-not-before"];
+    let seen = attributes.map(|name| attribute(&parked, name));
+    assert_eq!(
+        seen,
+        ["soc", "server_error", "503", "1", ""].map(|text| Some(text.to_owned()).filter(|text| !text.is_empty()))
+    );
+    assert_eq!(parked["attributes"]["MessageGroupId"], "soc");
+
+    assert_eq!(failed(&bench.invoke(&[parked.clone()]).await), 1, "it stays in the retry queue");
+    assert_eq!(bench.aws.counts(&bench.retry).await, [0, 0, 1], "hidden there");
+    assert_eq!(failed(&bench.invoke(&[parked]).await), 0);
+    let requests = receiver.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.header("webhook-id") == Some("run-456") && request.body == requests[0].body)
+    );
+
+    let results = bench.results().await;
+    let seen: Vec<_> = results
+        .iter()
+        .map(|line| {
+            (
+                line["result"].as_str().unwrap(),
+                line["attempt"].as_u64().unwrap(),
+                line["attempts_max"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(seen, [("parked", 1, 12), ("waiting", 2, 12), ("delivered", 2, 12)]);
+    assert!(results[0]["next"].as_str().unwrap().starts_with("next try in "));
+    assert!(results[..2].iter().all(|line| line["level"] == "WARN"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_fail_again_is_dead_lettered_at_once_with_its_reason() {
+    let receiver = Receiver::start(Reply::Status(410)).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    assert_eq!(bench.deliver(&example()).await, 0);
+    let letter = bench.dead_letters().await.remove(0);
+    assert_eq!(letter["body"].as_str().unwrap(), example().trim());
+    let seen = ["outcome-destination", "outcome-code", "outcome-status", "outcome-attempt"]
+        .map(|name| attribute(&letter, name).unwrap());
+    assert_eq!(seen, ["soc", "gone", "410", "1"]);
+    assert!(attribute(&letter, "outcome-detail").unwrap().contains("gone for good"));
+    assert_eq!(bench.aws.counts(&bench.retry).await, [0, 0, 0]);
+    let line = bench.results().await.remove(0);
+    assert_eq!((line["result"].as_str(), line["level"].as_str()), (Some("dead_lettered"), Some("ERROR")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_outcome_is_dead_lettered_as_it_came() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let poison = " {\"detection_id\": 1, \"x\": 1.50 ";
+    assert_eq!(bench.deliver(poison).await, 0);
+    let letter = bench.dead_letters().await.remove(0);
+    assert_eq!(
+        (letter["body"].as_str().unwrap(), attribute(&letter, "outcome-code").as_deref()),
+        (poison, Some("invalid_outcome"))
+    );
+    assert_eq!(bench.results().await[0]["result"], "refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_is_over_ends_in_the_dead_letter_queue() {
+    let receiver = Receiver::start(Reply::Status(503)).await;
+    for (age, more, result, attempt) in [
+        (Duration::from_secs(160), &[][..], "waiting", 4),
+        (Duration::from_secs(72_000), &[][..], "dead_lettered", 12),
+        (Duration::from_secs(160), &[("MAX_ATTEMPTS", "4")][..], "dead_lettered", 4),
+    ] {
+        let bench = Bench::start_with(&one(&receiver.url()), more, None).await;
+        let destination = json!({ "outcome-destination": { "DataType": "String", "StringValue": "soc" } });
+        bench.aws.send(&bench.retry, &example(), destination).await;
+        let record = aged(bench.parked().await, age);
+        assert_eq!(failed(&bench.invoke(&[record]).await), usize::from(result == "waiting"));
+        let line = bench.results().await.remove(0);
+        assert_eq!((line["result"].as_str(), line["attempt"].as_u64()), (Some(result), Some(attempt)), "{line}");
+        assert_eq!(bench.dead_letters().await.len(), usize::from(result == "dead_lettered"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_never_repeats_a_destination_that_has_it() {
+    let up = Receiver::start(Reply::Status(200)).await;
+    let down = Receiver::start(Reply::Status(503)).await;
+    let config =
+        json!({ "destinations": { "up": { "url": up.url() }, "down": { "url": down.url() }, "bad": { "url": "x" } } });
+    let bench = Bench::start(&config).await;
+    assert_eq!(bench.deliver(&example()).await, 0);
+    assert_eq!(attribute(&bench.dead_letters().await[0], "outcome-destination").as_deref(), Some("bad"));
+    let parked = bench.parked().await;
+    assert_eq!(attribute(&parked, "outcome-destination").as_deref(), Some("down"));
+    bench.invoke(&[parked]).await;
+    assert_eq!((up.requests().len(), down.requests().len()), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_without_a_destination_fans_out_from_any_queue() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let config = json!({ "destinations": { "a": { "url": receiver.url() }, "b": { "url": receiver.url() } } });
+    let bench = Bench::start(&config).await;
+    bench.aws.send(&bench.retry, &example(), json!({})).await;
+    let record = bench.parked().await;
+    assert_eq!(failed(&bench.invoke(&[record]).await), 0);
+    // A delivery that was moved into the outcome queue goes to its destination alone.
+    let destination = json!({ "outcome-destination": { "DataType": "String", "StringValue": "b" } });
+    bench.aws.send(&bench.outcome, &example(), destination).await;
+    bench.invoke(&bench.aws.receive(&bench.outcome).await).await;
+    let results = bench.results().await;
+    let mut seen: Vec<_> = results.iter().map(|line| line["destination"].as_str().unwrap()).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, ["a", "b", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_before_its_time_is_hidden_again_without_attempt_or_line() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let due = |seconds: u64| {
+        json!({
+            "outcome-destination": { "DataType": "String", "StringValue": "soc" },
+            "outcome-not-before": { "DataType": "Number", "StringValue": seconds.to_string() },
+        })
+    };
+    bench.aws.send(&bench.retry, &example(), due(now + 3600)).await;
+    let record = bench.parked().await;
+    assert_eq!(failed(&bench.invoke(&[record]).await), 1);
+    assert!(receiver.requests().is_empty() && bench.runtime.log().await.is_empty());
+    assert_eq!(bench.aws.counts(&bench.retry).await, [0, 0, 1]);
+    bench.aws.send(&bench.retry, &example(), due(now - 5)).await;
+    let record = bench.parked().await;
+    assert_eq!(failed(&bench.invoke(&[record]).await), 0);
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_asks_for_an_hour_gets_it() {
+    let receiver =
+        Receiver::start(Reply::Raw("HTTP/1.1 429 X\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n")).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    assert_eq!(bench.deliver(&example()).await, 0);
+    assert_eq!(bench.results().await[0]["next"], "next try in 60 m");
+    assert_eq!(bench.aws.counts(&bench.retry).await, [0, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_sources_succeed_once_everything_is_in_a_queue_and_the_answer_says_where() {
+    let up = Receiver::start(Reply::Status(200)).await;
+    let down = Receiver::start(Reply::Status(503)).await;
+    let config = json!({ "destinations": { "a": { "url": up.url() }, "b": { "url": down.url() }, "c": { "url": "x" }, "d": { "url": up.url(), "active": false } } });
+    let bench = Bench::start(&config).await;
+    let told = bench.runtime.invoke(&example(), LONG).await;
+    let results: Vec<_> = told.body["deliveries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|delivery| [&delivery["destination"], &delivery["result"]].map(|text| text.as_str().unwrap().to_owned()))
+        .collect();
+    assert_eq!(results, [["a", "delivered"], ["b", "parked"], ["c", "dead-lettered"], ["d", "filtered"]]);
+    for name in ["sns.json", "eventbridge.json"] {
+        assert_eq!(bench.runtime.invoke(&sample(name), LONG).await.kind, "response", "{name}");
+    }
+    assert_eq!(bench.aws.counts(&bench.retry).await, [0, 3, 0]);
+    assert_eq!(bench.aws.counts(&bench.dead_letter).await, [3, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_cannot_be_written_to_leaves_the_record_with_its_source() {
+    let down = Receiver::start(Reply::Status(503)).await;
+    let gone = Receiver::start(Reply::Status(410)).await;
+    for trouble in [Trouble::Throttled, Trouble::Closed, Trouble::Denied] {
+        for (receiver, status) in [(&down, 503), (&gone, 410)] {
+            let bench = Bench::start_with(&one(&receiver.url()), &[], Some(trouble)).await;
+            assert_eq!(bench.deliver(&example()).await, 1, "{trouble:?}");
+            let told = bench.runtime.invoke(&example(), LONG).await;
+            assert_eq!((told.kind, &told.body["errorType"]), ("error", &json!("Undelivered")));
+            for line in bench.results().await {
+                assert_eq!(
+                    (line["result"].as_str(), line["code"].as_str(), line["status"].as_u64()),
+                    (Some("kept"), Some("queue_failed"), Some(status))
+                );
+                assert_eq!(line["level"], "ERROR");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_a_queue_is_delivered_but_cannot_wait() {
+    let receiver = Receiver::start_scripted(|request: &Request| {
+        Reply::Status(if String::from_utf8_lossy(&request.body).contains("fails") { 503 } else { 200 })
+    })
+    .await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let mut outcome: Value = serde_json::from_str(&example()).unwrap();
+    outcome["description"] = "x".repeat((1 << 20) - 8192).into();
+    assert_eq!(bench.runtime.invoke(&outcome.to_string(), LONG).await.kind, "response");
+    outcome["run_id"] = "fails".into();
+    assert_eq!(bench.runtime.invoke(&outcome.to_string(), LONG).await.kind, "error");
+    let line = bench.results().await.pop().unwrap();
+    assert_eq!((line["code"].as_str(), line["result"].as_str()), (Some("too_large_to_park"), Some("kept")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_a_destination_while_a_delivery_waits_decides_over_it() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let config = json!({
+        "destinations": {
+            "off": { "url": receiver.url(), "active": false },
+            "calm": { "url": receiver.url(), "paused": true },
+            "soc": { "url": receiver.url(), "outcomes": ["ERROR"], "min_severity": "CRITICAL" }
+        },
+        "routes": { "*": ["calm"] }
+    });
+    let bench = Bench::start(&config).await;
+    for (id, failures) in [("off", 0), ("gone", 0), ("NOT AN ID", 0), ("calm", 1), ("soc", 0)] {
+        let destination = json!({ "outcome-destination": { "DataType": "String", "StringValue": id } });
+        bench.aws.send(&bench.retry, &example(), destination).await;
+        let record = bench.parked().await;
+        assert_eq!(failed(&bench.invoke(&[record]).await), failures, "{id}");
+    }
+    // Fresh outcomes of a paused destination wait as well.
+    assert_eq!(bench.deliver(&example()).await, 0);
+    let seen: Vec<_> = bench
+        .results()
+        .await
+        .iter()
+        .map(|line| ["result", "code", "level"].map(|name| line[name].as_str().unwrap_or("-").to_owned()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ["dead_lettered", "destination_inactive", "ERROR"],
+            ["dead_lettered", "destination_unknown", "ERROR"],
+            ["dead_lettered", "destination_unknown", "ERROR"],
+            ["waiting", "destination_paused", "INFO"],
+            ["delivered", "-", "INFO"],
+            ["parked", "destination_paused", "INFO"],
+        ]
+    );
+    assert_eq!(receiver.requests().len(), 1, "filters were applied before it was parked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_that_fails_hides_the_message_for_a_while_and_acknowledges_nothing() {
+    let bench = Bench::start(&json!([])).await;
+    assert_eq!(bench.deliver(&example()).await, 1);
+    assert_eq!(bench.aws.counts(&bench.outcome).await, [0, 0, 1]);
+    // Another source cannot be made to wait: the whole outcome is parked.
+    let told = bench.runtime.invoke(&example(), LONG).await;
+    assert_eq!(told.body["deliveries"][0]["result"], "parked");
+    let seen: Vec<_> = bench
+        .results()
+        .await
+        .iter()
+        .map(|line| (line["result"].as_str().unwrap().to_owned(), line["code"].as_str().unwrap().to_owned()))
+        .collect();
+    assert_eq!(seen, [("kept".into(), "lookup_failed".into()), ("parked".into(), "lookup_failed".into())]);
+    assert!(bench.dead_letters().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_without_a_route_is_dead_lettered() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench =
+        Bench::start(&json!({ "destinations": { "a": { "url": receiver.url() } }, "routes": { "1": ["a"] } })).await;
+    assert_eq!(bench.deliver(&example()).await, 0);
+    let letter = bench.dead_letters().await.remove(0);
+    assert_eq!(
+        (attribute(&letter, "outcome-code").as_deref(), attribute(&letter, "outcome-destination")),
+        (Some("unrouted"), None)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_deadline_what_is_in_flight_is_parked_and_the_answer_goes_out() {
+    let receiver = Receiver::start(Reply::Silence).await;
+    let config = json!({ "destinations": { "slow": { "url": receiver.url(), "timeout": 300 } } });
+    let bench = Bench::start(&config).await;
+    bench.aws.send(&bench.outcome, &example(), json!({})).await;
+    let records = bench.aws.receive(&bench.outcome).await;
+    let told = bench.runtime.invoke(&json!({ "Records": records }).to_string(), Duration::from_secs(8)).await;
+    assert_eq!(failed(&told), 0);
+    let line = bench.results().await.remove(0);
+    assert_eq!(
+        (line["result"].as_str(), line["code"].as_str(), line["ambiguous"].as_bool()),
+        (Some("parked"), Some("deadline"), Some(true))
+    );
+}
