@@ -15,21 +15,22 @@ use crate::outbound::registry::Ready;
 use crate::outbound::webhook::Limit;
 
 /// Takes a turn. It never fails: what a receiver does is data.
-pub(super) async fn delivery(app: &App, turn: &Ready, outcome: &Outcome, case: Case<'_>, deadline: Deadline) -> Report {
+pub(super) async fn delivery(app: &App, turn: &Ready, outcome: &Outcome, case: Case<'_>) -> Report {
     match turn {
-        Ready::Send(target) => send(app, target.clone(), outcome, case, deadline).await,
+        Ready::Send(target) => send(app, target.clone(), outcome, case).await,
         Ready::Filtered(destination, filter) => Report::filtered(destination, *filter),
         Ready::Broken { finding, .. } => settle(app, case, finding.clone()).await,
     }
 }
 
-async fn send(app: &App, target: Arc<Target>, outcome: &Outcome, case: Case<'_>, deadline: Deadline) -> Report {
+async fn send(app: &App, target: Arc<Target>, outcome: &Outcome, case: Case<'_>) -> Report {
+    let deadline = case.deadline;
     let mut target = target;
     let number = attempt_of(app, case.record, SystemTime::now());
     let mut done = attempt(app, &target, outcome, deadline).await;
     // A key that was rotated meanwhile gets its second chance at once, and only if there is a new one.
     if done.as_ref().is_some_and(|done| verdict(&done.finding()) == Verdict::RefreshSecrets)
-        && let Some(now) = app.registry.refreshed(&target, outcome).await
+        && let Ok(Some(now)) = tokio::time::timeout(deadline.left(), app.registry.refreshed(&target, outcome)).await
     {
         target = now;
         done = attempt(app, &target, outcome, deadline).await.or(done);

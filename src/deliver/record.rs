@@ -42,9 +42,9 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline, invocation: 
         report
     };
     let reports = match &record.outcome {
-        _ if hidden_again(app, record).await => Vec::new(),
+        _ if hidden_again(app, record, deadline).await => Vec::new(),
         Err(refused) => {
-            let case = Case { record, destination: None, has_siblings: false };
+            let case = Case { record, destination: None, has_siblings: false, deadline };
             vec![said(settle(app, case, Finding::Refused(refused.problems.clone())).await)]
         }
         Ok(outcome) => {
@@ -62,12 +62,12 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline, invocation: 
 }
 
 /// A message that came before its time goes back: no attempt, no line.
-async fn hidden_again(app: &App, record: &Record) -> bool {
+async fn hidden_again(app: &App, record: &Record, deadline: Deadline) -> bool {
     let (Some(queues), Some(message)) = (&app.queues, &record.message) else { return false };
     let early = message.not_before.and_then(|due| due.duration_since(SystemTime::now()).ok());
     let Some(early) = early.filter(|early| early.as_secs() > 0) else { return false };
     // If it cannot be hidden, it comes again when its visibility timeout ends.
-    let _ = queues.hide(message, early.min(LONGEST_WAIT)).await;
+    let _ = tokio::time::timeout(deadline.left_for_writes(), queues.hide(message, early.min(LONGEST_WAIT))).await;
     true
 }
 
@@ -78,7 +78,7 @@ async fn deliver_all(
     deadline: Deadline,
     said: &impl Fn(Report) -> Report,
 ) -> Vec<Report> {
-    let whole = || Case { record, destination: None, has_siblings: false };
+    let whole = || Case { record, destination: None, has_siblings: false, deadline };
     let lookup = tokio::time::timeout(deadline.left(), look_up(app, outcome, record));
     let turns = match caught(lookup).await {
         Err(finding) => return vec![said(settle(app, whole(), finding).await)],
@@ -95,8 +95,8 @@ async fn deliver_all(
     let has_siblings = turns.len() > 1;
     // Each says its result when it has one: a slow receiver delays nobody else's line.
     join_all(turns.iter().map(|turn| async move {
-        let case = || Case { record, destination: turn.id(), has_siblings };
-        let report = match caught(delivery(app, turn, outcome, case(), deadline)).await {
+        let case = || Case { record, destination: turn.id(), has_siblings, deadline };
+        let report = match caught(delivery(app, turn, outcome, case())).await {
             Ok(report) => report,
             Err(finding) => settle(app, case(), finding).await,
         };

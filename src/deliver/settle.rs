@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::App;
+use super::{App, Deadline};
 use crate::domain::backoff::{after_our_fault, attempt_number, next_attempt};
 use crate::domain::code::Code;
 use crate::domain::failure::Finding;
@@ -22,6 +22,15 @@ pub(super) struct Case<'a> {
     pub(super) destination: Option<&'a str>,
     /// Whether other deliveries of the record went out, which must not be repeated.
     pub(super) has_siblings: bool,
+    pub(super) deadline: Deadline,
+}
+
+impl Case<'_> {
+    /// A write that must be over before the answer is due.
+    async fn in_time(&self, write: impl Future<Output = Result<(), WriteError>>) -> Result<(), WriteError> {
+        let written = tokio::time::timeout(self.deadline.left_for_writes(), write).await;
+        written.unwrap_or_else(|_| Err(WriteError::Failed("this function's time is over".to_owned())))
+    }
 }
 
 /// The attempt's number over the delivery's life.
@@ -73,10 +82,11 @@ async fn retry(
         return dead_letter(queues, case, finding, attempt_of(app, case.record, now)).await;
     };
     let (settled, written) = if let Some(message) = waiting {
-        (Settled::Waiting, queues.hide(message, wait).await)
+        (Settled::Waiting, case.in_time(queues.hide(message, wait)).await)
     } else {
         let notes = notes(&finding, attempt_of(app, case.record, now));
-        (Settled::Parked, queues.park(body(case.record), case.destination, wait, now, &notes).await)
+        let write = queues.park(body(case.record), case.destination, wait, now, &notes);
+        (Settled::Parked, case.in_time(write).await)
     };
     match written {
         Ok(()) => Report::again(settled, finding, wait),
@@ -87,7 +97,7 @@ async fn retry(
 
 async fn dead_letter(queues: &Queues, case: &Case<'_>, finding: Finding, attempt: u32) -> Report {
     let notes = notes(&finding, attempt);
-    match queues.dead_letter(body(case.record), case.destination, &notes).await {
+    match case.in_time(queues.dead_letter(body(case.record), case.destination, &notes)).await {
         Ok(()) => Report::dead_lettered(finding),
         Err(error) => not_written(case, finding, &error),
     }
@@ -96,7 +106,7 @@ async fn dead_letter(queues: &Queues, case: &Case<'_>, finding: Finding, attempt
 async fn hide_after_our_fault(queues: &Queues, case: &Case<'_>, message: &Message, finding: Finding) -> Report {
     let wait = after_our_fault(message.receive_count);
     // If it cannot be hidden it comes again when its visibility timeout ends: later, but not lost.
-    let _ = queues.hide(message, wait).await;
+    let _ = case.in_time(queues.hide(message, wait)).await;
     Report::of(finding, case.record.origin)
 }
 

@@ -93,7 +93,7 @@ fn one(url: &str) -> Value {
 /// As if it had been parked some time ago.
 fn aged(mut record: Value, age: Duration) -> Value {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    record["attributes"]["SentTimestamp"] = (now - age).as_millis().to_string().into();
+    record["attributes"]["SentTimestamp"] = now.saturating_sub(age).as_millis().to_string().into();
     record
 }
 
@@ -123,7 +123,7 @@ async fn a_delivery_that_fails_for_now_is_parked_for_its_destination_and_then_ar
     );
     assert_eq!(parked["attributes"]["MessageGroupId"], "soc");
 
-    assert_eq!(failed(&bench.invoke(&[parked.clone()]).await), 1, "it stays in the retry queue");
+    assert_eq!(failed(&bench.invoke(std::slice::from_ref(&parked)).await), 1, "it stays in the retry queue");
     assert_eq!(bench.aws.counts(&bench.retry).await, [0, 0, 1], "hidden there");
     assert_eq!(failed(&bench.invoke(&[parked]).await), 0);
     let requests = receiver.requests();
@@ -407,4 +407,19 @@ async fn at_the_deadline_what_is_in_flight_is_parked_and_the_answer_goes_out() {
         (line["result"].as_str(), line["code"].as_str(), line["ambiguous"].as_bool()),
         (Some("parked"), Some("deadline"), Some(true))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_does_not_answer_does_not_cost_the_deadline() {
+    let receiver = Receiver::start(Reply::Silence).await;
+    let config = json!({ "destinations": { "slow": { "url": receiver.url(), "timeout": 300 } } });
+    let bench = Bench::start_with(&config, &[], Some(Trouble::Silent)).await;
+    bench.aws.send(&bench.outcome, &example(), json!({})).await;
+    let records = bench.aws.receive(&bench.outcome).await;
+    let (begun, left) = (std::time::Instant::now(), Duration::from_secs(8));
+    let told = bench.runtime.invoke(&json!({ "Records": records }).to_string(), left).await;
+    assert!(begun.elapsed() < left, "answered before Lambda would have stopped it");
+    assert_eq!(failed(&told), 1);
+    let line = bench.results().await.remove(0);
+    assert_eq!((line["result"].as_str(), line["code"].as_str()), (Some("kept"), Some("queue_failed")));
 }
