@@ -12,7 +12,7 @@ export AWS_DEFAULT_REGION ?= eu-west-1
 
 # The release build without its slow link.
 PROFILE := shaped
-CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --cargo-profile,cargo test --profile)
+CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --all-features --cargo-profile,cargo test --all-features --profile)
 
 .PHONY: help demo demo-aws test seeded-bugs check format clippy doc template deny advisories build tools
 
@@ -37,16 +37,17 @@ format:
 	cargo fmt --check
 
 clippy:
-	cargo clippy --profile $(PROFILE) --all-targets -- -D warnings
+	cargo clippy --profile $(PROFILE) --all-targets --all-features -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --profile $(PROFILE) --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --profile $(PROFILE) --all-features --no-deps --document-private-items
 
 template: tools
 	cfn-lint template.yaml
 	sam validate --lint --template template.yaml
 
 deny: $(VENV)/.deny
+	cargo fetch --quiet --locked
 	cargo deny --offline check bans licenses sources
 
 advisories: $(VENV)/.deny ## Check dependencies against the RustSec database (needs the internet)

@@ -12,7 +12,7 @@ for patch in tests/seeded-bugs/*.patch; do
     ln -s "$PWD/.venv" "$tree/.venv"
     patch --quiet -d "$tree" -p1 <"$patch"
     test=$(sed -n '1s/^caught by: //p' "$patch")
-    if (cd "$tree" && CARGO_TARGET_DIR="$OLDPWD/target/seeded-bugs/build" cargo test --quiet --profile shaped --test function -- "$test" >../output 2>&1); then
+    if (cd "$tree" && CARGO_TARGET_DIR="$OLDPWD/target/seeded-bugs/build" cargo test --quiet --all-features --profile shaped --test function -- "$test" >../output 2>&1); then
         echo "MISSED  $(basename "$patch") by $test"
         missed=1
     elif grep -q "^error" target/seeded-bugs/output && ! grep -q "test result: FAILED" target/seeded-bugs/output; then

@@ -7,7 +7,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_secretsmanager::config::BehaviorVersion;
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -32,8 +32,8 @@ pub struct AwsSettings {
     pub session_token: Option<SecretString>,
 }
 
-/// What every AWS client is made of. Making it calls nobody.
-pub fn config(settings: &AwsSettings, tls: &rustls::ClientConfig) -> Result<SdkConfig, ClientUnavailable> {
+/// What carries the requests of AWS's clients.
+pub fn http_client(tls: &rustls::ClientConfig) -> Result<SharedHttpClient, ClientUnavailable> {
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
         .redirect(reqwest::redirect::Policy::none())
@@ -44,6 +44,11 @@ pub fn config(settings: &AwsSettings, tls: &rustls::ClientConfig) -> Result<SdkC
         .pool_idle_timeout(Duration::from_secs(4))
         .build()
         .map_err(|_| ClientUnavailable)?;
+    Ok(SharedHttpClient::new(Connector(client)))
+}
+
+/// What every AWS client is made of. Making it calls nobody.
+pub fn config(settings: &AwsSettings, tls: &rustls::ClientConfig) -> Result<SdkConfig, ClientUnavailable> {
     let credentials = Credentials::new(
         &settings.access_key_id,
         settings.secret_access_key.expose_secret(),
@@ -58,7 +63,7 @@ pub fn config(settings: &AwsSettings, tls: &rustls::ClientConfig) -> Result<SdkC
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(Connector(client))
+        .http_client(http_client(tls)?)
         .retry_config(RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(100)))
         .timeout_config(timeouts);
     config.set_region(settings.region.clone().map(Region::new));
