@@ -51,7 +51,7 @@ fn start() -> Result<App, String> {
 
 fn clients(settings: &Settings) -> Result<(Webhook, SdkConfig), ClientUnavailable> {
     let tls = tls::config(&settings.extra_authorities)?;
-    let webhook = Webhook::new(&Arc::new(settings.allowed_networks.clone()), &tls)?;
+    let webhook = Webhook::new(&Arc::new(settings.allowed_networks.clone()), tls.clone())?;
     Ok((webhook, aws::config(&settings.aws, &tls)?))
 }
 

@@ -14,7 +14,7 @@ use crate::outbound::aws::AwsSettings;
 use crate::outbound::queues::QueueUrls;
 use crate::outbound::registry::Place;
 use crate::outbound::tls::{Authorities, authorities};
-use crate::telemetry::{Format, LogSettings};
+use crate::telemetry::{Format, LogSettings, MetricSettings};
 
 /// The names of all settings, as template and README list them.
 pub const NAMES: &[&str] = &[
@@ -29,6 +29,7 @@ pub const NAMES: &[&str] = &[
     "ALLOW_PRIVATE_CIDRS",
     "EXTRA_CA_BUNDLE",
     "LOCAL_RECEIVERS",
+    "METRICS_BY_DESTINATION",
     "AWS_LAMBDA_LOG_FORMAT",
     "AWS_LAMBDA_LOG_LEVEL",
 ];
@@ -144,7 +145,11 @@ impl<E: Environment> Reader<'_, E> {
                 LevelFilter::INFO
             }
         };
-        LogSettings { format, level }
+        let metrics = MetricSettings {
+            function: self.get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
+            by_destination: self.flag("METRICS_BY_DESTINATION"),
+        };
+        LogSettings { format, level, metrics }
     }
 
     fn registry_ttl(&mut self) -> Duration {
@@ -225,19 +230,21 @@ impl<E: Environment> Reader<'_, E> {
                     AllowedNetworks::default()
                 }
             };
-        match self.get("LOCAL_RECEIVERS").as_deref() {
-            None | Some("false") => allowed,
-            Some("true") if self.is_real_lambda() => {
-                self.problem(
-                    "LOCAL_RECEIVERS",
-                    "false: in Lambda, loopback is the Runtime API and the extensions, never a receiver",
-                );
-                allowed
-            }
-            Some("true") => allowed.with_loopback(),
+        let local = self.flag("LOCAL_RECEIVERS");
+        if local && self.is_real_lambda() {
+            let expected = "false: in Lambda, loopback is the Runtime API and the extensions, never a receiver";
+            self.problem("LOCAL_RECEIVERS", expected);
+        }
+        if local { allowed.with_loopback() } else { allowed }
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        match self.get(name).as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
             Some(_) => {
-                self.problem("LOCAL_RECEIVERS", "true or false");
-                allowed
+                self.problem(name, "true or false");
+                false
             }
         }
     }

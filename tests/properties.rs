@@ -12,6 +12,7 @@ use detection_outcome_handler::domain::problem::label;
 use detection_outcome_handler::domain::reference::{Resolved, Template};
 use ipnet::IpNet;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 /// Every way in which an IPv6 address carries an IPv4 address that a packet may end up at.
 fn embeddings(ip: Ipv4Addr) -> Vec<Ipv6Addr> {
@@ -51,14 +52,21 @@ fn ipv4() -> impl Strategy<Value = Ipv4Addr> {
     ]
 }
 
+fn config() -> ProptestConfig {
+    // What fails once is kept beside this file and tried first ever after.
+    let kept = FileFailurePersistence::WithSource("proptest-regressions");
+    ProptestConfig { failure_persistence: Some(Box::new(kept)), ..ProptestConfig::with_cases(4096) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(config())]
 
     #[test]
     fn what_is_allowed_embedded_is_allowed_by_itself(ip in ipv4(), plain_http: bool) {
         for allowed in [AllowedNetworks::default(), some_networks(), some_networks().with_loopback()] {
             let alone = judge(IpAddr::V4(ip), plain_http, &allowed).is_ok();
-            for embedded in embeddings(ip) {
+            // ::1 lies in the same block as IPv4-compatible addresses, but is loopback itself.
+            for embedded in embeddings(ip).into_iter().filter(|embedded| !embedded.is_loopback()) {
                 prop_assert!(judge(IpAddr::V6(embedded), plain_http, &allowed).is_err() || alone, "{embedded} carries {ip}");
             }
         }

@@ -173,6 +173,116 @@ fn every_parameter_and_output_is_described_and_the_group_of_logs_is_the_document
     assert!(queue.get("QueueName").is_none(), "a fixed name breaks a second stack and every replacement");
 }
 
+/// Log lines that the function has written, as they are kept for their readers.
+fn kept_lines() -> Vec<serde_json::Value> {
+    let entries = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots")).unwrap();
+    let line = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        serde_json::from_str(&text[text.find("\n{").unwrap()..]).unwrap()
+    };
+    entries.map(|entry| line(entry.unwrap().path())).collect()
+}
+
+/// The words of a Logs Insights query that must be fields of the lines it looks at.
+fn fields_of(query: &str) -> Vec<String> {
+    const LANGUAGE: [&str; 18] = [
+        "filter",
+        "fields",
+        "stats",
+        "sort",
+        "limit",
+        "in",
+        "as",
+        "by",
+        "desc",
+        "asc",
+        "count",
+        "earliest",
+        "latest",
+        "pct",
+        "max",
+        "ispresent",
+        "and",
+        "or",
+    ];
+    let query =
+        query.split_once("' | ").map_or(query, |(source, rest)| if source.contains("SOURCE") { rest } else { query });
+    // Every second piece is a quoted value.
+    let bare: String = query.split(['"', '\'']).step_by(2).collect::<Vec<_>>().join(" ");
+    let words: Vec<_> = bare
+        .split(|c: char| !(c.is_ascii_alphanumeric() || "_@".contains(c)))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let aliases: Vec<_> = words.windows(2).filter(|pair| pair[0] == "as").map(|pair| pair[1]).collect();
+    let is_field = |word: &&str| {
+        !LANGUAGE.contains(word)
+            && !aliases.contains(word)
+            && !word.starts_with('@')
+            && !word.bytes().all(|b| b.is_ascii_digit())
+    };
+    words.into_iter().filter(is_field).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn queries_ask_for_fields_and_results_that_lines_have() {
+    let lines = kept_lines();
+    let template = template();
+    let resources = at(&template, &["Resources"]);
+    let body = at(&template, &["Resources", "Dashboard", "Properties", "DashboardBody"]);
+    let Value::Tagged(body) = body else { panic!("{body:?}") };
+    let board: serde_json::Value = serde_json::from_str(body.value.as_str().unwrap()).unwrap();
+    let widgets = board["widgets"].as_array().unwrap();
+    let mut queries: Vec<_> = widgets.iter().filter_map(|widget| widget["properties"]["query"].as_str()).collect();
+    let definitions =
+        resources.as_mapping().unwrap().values().filter(|resource| resource["Type"] == "AWS::Logs::QueryDefinition");
+    queries.extend(definitions.map(|resource| resource["Properties"]["QueryString"].as_str().unwrap()));
+    assert_eq!(queries.len(), 4);
+    for query in queries {
+        let fields = fields_of(query);
+        assert!(fields.len() >= 3, "{query}");
+        for field in fields {
+            assert!(lines.iter().any(|line| line.get(&field).is_some()), "no line has {field}: {query}");
+        }
+        let quoted = query
+            .split(['"', '\''])
+            .skip(1)
+            .step_by(2)
+            .filter(|text| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        for result in quoted {
+            let known = ["kept"].contains(&result) || lines.iter().any(|line| line["result"] == result);
+            assert!(known, "no line has the result {result}: {query}");
+        }
+    }
+}
+
+#[test]
+fn alarms_and_dashboard_look_at_metrics_that_lines_carry_and_every_alarm_tells_somebody() {
+    let metrics: Vec<String> = kept_lines()
+        .iter()
+        .flat_map(|line| line["_aws"]["CloudWatchMetrics"].as_array().cloned().unwrap_or_default())
+        .flat_map(|directive| directive["Metrics"].as_array().cloned().unwrap())
+        .map(|metric| metric["Name"].as_str().unwrap().to_owned())
+        .collect();
+    let text = read("template.yaml");
+    let template = template();
+    let resources = at(&template, &["Resources"]).as_mapping().unwrap();
+    let mut alarms = 0;
+    for (name, resource) in resources.iter().filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm") {
+        alarms += 1;
+        let properties = &resource["Properties"];
+        assert_eq!(properties["AlarmActions"].as_sequence().unwrap().len(), 2, "{name:?}");
+        assert!(text.contains(&format!("${{{}.Arn}}", name.as_str().unwrap())), "{name:?} is not on the dashboard");
+        if properties["Namespace"] == "DetectionOutcomeHandler" {
+            assert!(metrics.iter().any(|metric| properties["MetricName"] == metric.as_str()), "{name:?}");
+        }
+    }
+    assert_eq!(alarms, 7);
+    for part in text.split("\"DetectionOutcomeHandler\", \"").skip(1) {
+        let name = part.split('"').next().unwrap();
+        assert!(metrics.iter().any(|metric| metric == name), "{name}");
+    }
+}
+
 #[test]
 fn the_role_allows_no_wildcard() {
     let text = read("template.yaml");

@@ -48,10 +48,6 @@ async fn send(app: &App, target: Arc<Target>, outcome: &Outcome, case: Case<'_>)
 async fn attempt(app: &App, target: &Target, outcome: &Outcome, deadline: Deadline) -> Option<Attempt> {
     // Waiting for a free slot is not an attempt: the destination's timeout begins afterwards.
     let _slot = tokio::time::timeout(deadline.left(), app.slots.acquire()).await.ok()?;
-    let left = deadline.left();
-    if left.is_zero() {
-        return None;
-    }
-    let limit = if target.timeout <= left { Limit::Timeout(target.timeout) } else { Limit::Deadline(left) };
-    Some(app.webhook.post(target, outcome, limit).await)
+    let limit = Limit::of(target.timeout, deadline.left())?;
+    Some(app.webhook.post(target, &outcome.payload, limit).await)
 }

@@ -1,10 +1,12 @@
 //! The way of an outcome: look-up, fan-out, attempts, and what becomes of each delivery.
 
+mod ask;
 mod deadline;
 mod delivery;
 mod record;
 mod settle;
 
+pub use ask::{check, probe};
 pub use deadline::Deadline;
 pub use record::{RecordReport, record};
 

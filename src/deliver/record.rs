@@ -16,7 +16,7 @@ use crate::domain::record::Record;
 use crate::domain::report::Report;
 use crate::domain::route::Unrouted;
 use crate::outbound::registry::{LookupError, Ready};
-use crate::telemetry::{self, Invocation};
+use crate::telemetry;
 
 /// What became of a record.
 #[derive(Debug)]
@@ -35,10 +35,10 @@ impl RecordReport {
 }
 
 /// Delivers a record. It never fails: whatever happens is in the report and in the log.
-pub async fn record(app: &App, record: &Record, deadline: Deadline, invocation: &Invocation) -> RecordReport {
+pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordReport {
     let outcome = record.outcome.as_ref().ok();
     let said = |report: Report| {
-        telemetry::result(&report, outcome, invocation);
+        telemetry::result(&report, outcome);
         report
     };
     let reports = match &record.outcome {
@@ -49,14 +49,14 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline, invocation: 
         }
         Ok(outcome) => {
             if !outcome.oddities.is_empty() {
-                telemetry::oddity(outcome, invocation);
+                telemetry::oddity(outcome);
             }
             deliver_all(app, outcome, record, deadline, &said).await
         }
     };
     RecordReport {
         run_id: outcome.and_then(|outcome| outcome.run_id.clone()),
-        webhook_id: outcome.map(|outcome| outcome.webhook_id.clone()),
+        webhook_id: outcome.map(|outcome| outcome.payload.webhook_id.clone()),
         reports,
     }
 }
@@ -109,7 +109,7 @@ async fn deliver_all(
 /// The turns of an outcome: all that its route says, or the one destination that it waits for.
 async fn look_up(app: &App, outcome: &Outcome, record: &Record) -> Result<Vec<Ready>, LookupError> {
     match record.message.as_ref().and_then(|message| message.destination.as_deref()) {
-        Some(id) => Ok(vec![app.registry.one(id, outcome).await?]),
+        Some(id) => Ok(vec![app.registry.one(id).await?]),
         None => app.registry.lookup(outcome).await,
     }
 }

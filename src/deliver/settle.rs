@@ -89,7 +89,7 @@ async fn retry(
         (Settled::Parked, case.in_time(write).await)
     };
     match written {
-        Ok(()) => Report::again(settled, finding, wait),
+        Ok(()) => Report { parked_for: waiting.map(|_| elapsed), ..Report::again(settled, finding, wait) },
         // It comes again by itself when its visibility timeout ends; the schedule is anchored and does not mind.
         Err(error) => not_written(case, finding, &error),
     }
@@ -117,7 +117,7 @@ fn not_written(case: &Case<'_>, finding: Finding, error: &WriteError) -> Report 
 }
 
 fn body(record: &Record) -> &[u8] {
-    record.outcome.as_ref().map_or(&record.received, |outcome| &outcome.body)
+    record.outcome.as_ref().map_or(&record.received, |outcome| &outcome.payload.body)
 }
 
 fn notes(finding: &Finding, attempt: u32) -> Notes {

@@ -1,5 +1,6 @@
 //! One HTTP request and what it met: facts only, judged in [`verdict`](super::verdict).
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::address::Refusal;
@@ -9,6 +10,15 @@ use super::address::Refusal;
 pub struct Attempt {
     pub result: AttemptResult,
     pub timings: Timings,
+    /// What the host led to; nothing on a connection that was open already.
+    pub addresses: Vec<Address>,
+}
+
+/// An address that a host led to, and what the guard says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    pub ip: IpAddr,
+    pub refused: Option<Refusal>,
 }
 
 /// The fact that an attempt ended in.
@@ -104,6 +114,8 @@ pub enum TlsCause {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
     pub dns: Option<Duration>,
+    /// TCP alone, where TLS follows.
+    pub tcp: Option<Duration>,
     /// TCP and TLS together.
     pub connect: Option<Duration>,
     /// From the connection to the response's head.

@@ -30,7 +30,7 @@ macro_rules! codes {
 codes! {
     // What the receiver answered.
     Redirect "redirect": "the endpoint redirects, and redirects are never followed" => "Configure the URL it redirects to."
-    Unauthorized "unauthorized": "the endpoint refuses the credentials" => "Check API keys, verify credentials."
+    Unauthorized "unauthorized": "the endpoint refuses the credentials" => "Check API keys, verify credentials, and that the endpoint lets this caller in."
     NotFound "not_found": "the endpoint knows no such path" => "Verify the webhook URL's path, and that the endpoint is deployed."
     Gone "gone": "the endpoint is gone for good" => "Remove or replace the destination."
     RateLimited "rate_limited": "the endpoint is rate limiting" => "Lower the rate of outcomes or raise the endpoint's limit."
@@ -54,7 +54,7 @@ codes! {
     // TLS.
     TlsExpired "tls_expired": "the endpoint's certificate has expired" => "Renew the endpoint's certificate."
     TlsNotYetValid "tls_not_yet_valid": "the endpoint's certificate is not valid yet" => "Correct the certificate's start date or the clock of the machine that issued it."
-    TlsUnknownIssuer "tls_unknown_issuer": "no trusted authority issued the endpoint's certificate" => "Install a certificate of a public authority with its intermediates; a self-signed one is not trusted."
+    TlsUnknownIssuer "tls_unknown_issuer": "no trusted authority issued the endpoint's certificate" => "Install a certificate of a public authority with its intermediates, or name your private authority in EXTRA_CA_BUNDLE; a self-signed certificate is not trusted."
     TlsCaAsServer "tls_ca_as_server": "the endpoint presents a certificate authority's own certificate" => "Issue a server certificate for it (with CA:FALSE): `openssl req -x509` makes an authority's."
     TlsWrongName "tls_wrong_name": "the endpoint's certificate is for another name" => "Use a name that the certificate covers, or add this host to the certificate."
     TlsCertificate "tls_certificate": "the endpoint's certificate is invalid" => "Verify that the endpoint's certificate and chain are well-formed and meant for a server."
@@ -73,16 +73,18 @@ codes! {
     NotStarted "not_started": "this function's time was over before the attempt could begin" => "Raise the function's timeout, or lower the batch size."
     // Without an attempt.
     DestinationInvalid "destination_invalid": "the destination is configured wrongly" => "Correct what is named; nothing was sent."
-    DestinationUnknown "destination_unknown": "the route names a destination that does not exist" => "Add the destination or take it out of the route."
-    DestinationInactive "destination_inactive": "the destination was made inactive while this delivery waited" => "Activate the destination and redrive, or delete the dead letter."
+    DestinationUnknown "destination_unknown": "there is no such destination" => "Add the destination, or take its id out of the route."
+    DestinationInactive "destination_inactive": "the destination is inactive" => "Set `active` to true, then redrive what waited for it, or delete its dead letters."
     DestinationPaused "destination_paused": "the destination is paused" => "Set `paused` to false when its maintenance is over; what waits is then sent."
     SecretUnresolved "secret_unresolved": "a secret that the destination refers to cannot be used" => "Correct what is named; the function's role must be allowed to read the secret."
     RouteInvalid "route_invalid": "the route is configured wrongly" => "Correct what is named; the route's other destinations were served."
     Unrouted "unrouted": "no route for this detection" => "Add a route for the detection, or a `*` route for all that have none."
+    UnknownEvent "unknown_event": "the event has no known shape" => "Correct who invokes the function: it accepts outcomes, alone or by SQS, SNS and EventBridge."
     InvalidOutcome "invalid_outcome": "this is no detection outcome" => "Correct the producer: what is named must be as expected."
     LookupFailed "lookup_failed": "the destinations could not be looked up" => "Correct what is named; the outcome is not acknowledged meanwhile."
     TooLargeToPark "too_large_to_park": "the payload is too large for a queue, so it can wait nowhere" => "Correct what made the delivery fail; until then the source tries again, or has lost it."
     QueueFailed "queue_failed": "an undelivered outcome could not be written to its queue" => "Check the queues, and that the function's role may send to them; the source keeps the outcome."
+    InvalidSettings "invalid_settings": "the function's settings are wrong, so it does not start" => "Correct its environment variables and deploy again."
     Panic "panic": "an error inside this function" => "Report it with this line to the function's maintainers."
 }
 

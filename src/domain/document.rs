@@ -126,13 +126,10 @@ impl Document {
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<_> =
             self.destinations.values().filter_map(|entry| entry.as_ref().err()).flatten().cloned().collect();
-        for (detection, route) in self.routes.iter().flatten() {
+        for route in self.routes.iter().flat_map(BTreeMap::values) {
             problems.extend(route.problems.iter().cloned());
             for id in route.destinations.iter().filter(|id| !self.destinations.contains_key(*id)) {
-                problems.push(Problem::new(
-                    format!("routes.{detection}"),
-                    format!("destinations that exist; `{id}` does not"),
-                ));
+                problems.push(Problem::new(&*route.path, format!("destinations that exist; `{id}` does not")));
             }
         }
         problems

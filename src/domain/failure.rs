@@ -91,10 +91,11 @@ impl Finding {
                 format!("{cause}: {}", sentence(problems))
             }
             Self::LookupFailed(reason) | Self::UnresolvedSecret(reason) => format!("{cause}: {reason}"),
-            Self::NotWritten { finding, reason, .. } => match finding.cause() {
-                Some(before) => format!("{before}; then {cause}: {reason}"),
-                None => format!("{cause}: {reason}"),
-            },
+            Self::NotWritten { finding, reason, too_large } => {
+                let before = finding.cause().map(|before| format!("{before}; then ")).unwrap_or_default();
+                let why = if *too_large { String::new() } else { format!(": {reason}") };
+                format!("{before}{cause}{why}")
+            }
             _ => cause.to_owned(),
         })
     }
@@ -131,6 +132,11 @@ impl Finding {
                     | Code::Panic
             )
         )
+    }
+
+    /// Whether the destination's timeout ended the attempt.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Attempt(AttemptResult::Failed { cause: Cause::Timeout(_), .. }))
     }
 
     /// Whether the receiver may have got the payload all the same.

@@ -12,6 +12,8 @@
 //! - An [`Attempt`](attempt::Attempt) is one HTTP request to a destination. `outbound` makes it and states facts.
 //! - A [`Finding`](failure::Finding) is what an attempt met, or why there was none, and a [`Verdict`](verdict::Verdict)
 //!   is what follows from it. One function judges them all.
+//! - A [`ProbeReport`](probe::ProbeReport) and a [`CheckReport`](check::CheckReport) answer an administrator who asks
+//!   before anything fails.
 //! - A [`Report`](report::Report) says what became of a delivery: `telemetry` writes it as one log line, `inbound`
 //!   answers with it.
 
@@ -38,4 +40,6 @@ pub mod verdict;
 
 pub mod backoff;
 
+pub mod check;
+pub mod probe;
 pub mod report;

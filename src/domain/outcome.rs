@@ -13,10 +13,7 @@ use super::problem::{Problem, label};
 /// An outcome that will be delivered: the payload, and the few facts that routing and log lines need.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// The payload: the JSON object exactly as it came in, less the white space around it.
-    pub body: Bytes,
-    /// Identity of the delivery, the same on every attempt (Standard Webhooks, "webhook-id").
-    pub webhook_id: String,
+    pub payload: Payload,
     /// The integer's digits or the string: a route is found by either.
     pub detection_id: String,
     pub detection_name: String,
@@ -27,6 +24,15 @@ pub struct Outcome {
     pub search_id: Option<String>,
     /// What is unexpected but no reason to hold an alert back.
     pub oddities: Vec<Problem>,
+}
+
+/// What is sent, and the id it is sent under.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// The outcome's JSON object exactly as it came in, less the white space around it.
+    pub body: Bytes,
+    /// Identity of the delivery, the same on every attempt (Standard Webhooks, "webhook-id").
+    pub webhook_id: String,
 }
 
 /// What came in but is no outcome.
@@ -152,8 +158,7 @@ impl Outcome {
             return Err(Refused { problems: reader.refused });
         }
         Ok(Self {
-            webhook_id: webhook_id(run_id.as_deref(), body),
-            body: text.slice_ref(body.as_bytes()),
+            payload: Payload { webhook_id: webhook_id(run_id.as_deref(), body), body: text.slice_ref(body.as_bytes()) },
             detection_id: detection_id.unwrap_or_default(),
             detection_name: label(&detection_name.unwrap_or_default(), 200),
             severity,

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Serialize;
+
 /// A wrong place in an input: where it is and what was expected there.
 ///
 /// It has no room for the value that was found, because values may be secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// JSON path, name of a setting, or part of an envelope.
     pub path: String,
@@ -36,11 +38,12 @@ pub fn sentence(problems: &[Problem]) -> String {
     text
 }
 
-/// Foreign text as a log line may show it: control characters replaced, at most `max` bytes.
+/// Foreign text as a log line or a queue's attribute may show it: control characters and what SQS refuses replaced, at
+/// most `max` bytes.
 pub fn label(text: &str, max: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(max));
     for c in text.chars() {
-        let c = if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}') {
+        let c = if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{fffe}' | '\u{ffff}') {
             '\u{fffd}'
         } else {
             c

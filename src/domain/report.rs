@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::attempt::Timings;
 use super::destination::{Destination, Filter};
 use super::failure::Finding;
-use super::outcome::Outcome;
+use super::outcome::{Kind, Outcome};
 use super::problem::label;
 use super::record::Origin;
 use super::verdict::{Verdict, verdict};
@@ -72,6 +72,8 @@ pub struct Report {
     pub timings: Option<Timings>,
     pub finding: Option<Finding>,
     pub filter: Option<Filter>,
+    /// How long it has been waiting in the retry queue, where it goes on doing so.
+    pub parked_for: Option<Duration>,
     /// What happens next to what is not settled.
     pub next: Option<String>,
 }
@@ -90,6 +92,7 @@ impl Report {
             timings: None,
             finding: None,
             filter: None,
+            parked_for: None,
             next: None,
         }
     }
@@ -166,6 +169,11 @@ impl Report {
         self
     }
 
+    /// Whether it now lies in the dead-letter queue.
+    pub fn is_dead_letter(&self) -> bool {
+        self.settled == Settled::DeadLettered || (self.settled == Settled::Refused && self.acknowledged)
+    }
+
     /// One sentence (or two, with the remedy) that is enough by itself.
     pub fn sentence(&self, outcome: Option<&Outcome>) -> String {
         let mut text = String::new();
@@ -177,6 +185,9 @@ impl Report {
         match (self.settled, self.finding.as_ref().and_then(Finding::cause)) {
             (_, Some(cause)) => {
                 text.push_str(&cause);
+                if let Some(timings) = self.timings.filter(|_| self.finding.as_ref().is_some_and(Finding::is_timeout)) {
+                    let _ = write!(text, " (it was given {:.0} s)", timings.total.as_secs_f64());
+                }
                 if let Some(excerpt) = self.finding.as_ref().and_then(Finding::excerpt) {
                     let _ = write!(text, " (it says: {excerpt})");
                 }
@@ -202,6 +213,9 @@ impl Report {
         }
         if let Some(outcome) = outcome {
             let _ = write!(text, ", for detection {} '{}'", label(&outcome.detection_id, 64), outcome.detection_name);
+            if outcome.kind == Kind::Error {
+                text.push_str(", which itself failed (its outcome is ERROR)");
+            }
         }
         if let Some(next) = &self.next {
             let _ = write!(text, "; {next}");

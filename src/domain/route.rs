@@ -12,6 +12,8 @@ use super::problem::Problem;
 /// The destinations of one detection, and what is wrong with the rest of the list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Route {
+    /// Where it is configured: the path that its problems are named by.
+    pub path: String,
     pub destinations: Vec<String>,
     pub problems: Vec<Problem>,
 }
@@ -19,7 +21,7 @@ pub struct Route {
 impl Route {
     /// Reads a list of destination ids; a repeated id counts once.
     pub fn parse(path: &str, value: &Value) -> Self {
-        let mut route = Self::default();
+        let mut route = Self { path: path.to_owned(), ..Self::default() };
         let Some(ids) = value.as_array().filter(|ids| !ids.is_empty()) else {
             route.problems.push(Problem::new(path, "a list of destination ids, at least one"));
             return route;
@@ -93,6 +95,14 @@ pub fn turns(document: &Document, outcome: &Outcome) -> Vec<Turn> {
         turns.push(Turn::InvalidRoute { problems: route.problems.clone() });
     }
     turns
+}
+
+/// What the document says about a probe: maintenance is no obstacle, it is the time for one.
+pub fn probe_turn(document: &Document, id: &str) -> Turn {
+    match (single_turn(document, id), document.destinations.get(id)) {
+        (Turn::Paused { .. }, Some(Ok(destination))) => Turn::Send(destination.clone()),
+        (turn, _) => turn,
+    }
 }
 
 /// What the document says about a delivery that waited for one destination.

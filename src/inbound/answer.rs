@@ -5,6 +5,8 @@ use lambda_runtime::Diagnostic;
 use serde::Serialize;
 
 use crate::deliver::RecordReport;
+use crate::domain::check::CheckReport;
+use crate::domain::probe::ProbeReport;
 use crate::domain::record::Record;
 use crate::domain::report::{Report, Settled};
 
@@ -17,6 +19,9 @@ pub enum Answer {
     /// A single outcome: what became of it.
     One(Box<OutcomeReport>),
     Several(Vec<OutcomeReport>),
+    /// What an administrator asked for.
+    Probe(ProbeReport),
+    Check(CheckReport),
 }
 
 /// What became of an outcome.

@@ -24,12 +24,23 @@ pub(super) struct UnknownShape;
 impl UnknownShape {
     pub(super) const ACCEPTED: &str = "Accepted are: a detection outcome (a JSON object with detection_id), an SQS event \
         (Records with body), an SNS event (Records with Sns.Message, or Type Notification with Message), an EventBridge \
-        event (detail-type with detail), and SNS or EventBridge inside an SQS body.";
+        event (detail-type with detail), and SNS or EventBridge inside an SQS body. By hand: {\"probe\": \"DESTINATION\"} \
+        and {\"check\": true}.";
 }
 
 /// What an event holds.
 #[derive(Debug)]
-pub(super) struct Event {
+pub(super) enum Event {
+    Outcomes(Outcomes),
+    /// A test of one destination, by its id.
+    Probe(String),
+    /// A test of everything that is configured.
+    Check,
+}
+
+/// What is to be delivered.
+#[derive(Debug)]
+pub(super) struct Outcomes {
     /// Whether it is answered with the ids of failed messages (SQS) or with reports.
     pub(super) is_batch: bool,
     pub(super) records: Vec<Record>,
@@ -46,16 +57,24 @@ pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
     if let Some(records) = fields.get("Records").filter(|_| !is_outcome(&fields)) {
         return open_records(records);
     }
-    let (origin, known) = match shape(&fields) {
-        Shape::Notification(_) => (Origin::Sns, true),
-        Shape::EventBridge(_) => (Origin::EventBridge, true),
-        Shape::Outcome => (Origin::Direct, resembles(&fields)),
+    let origin = match shape(&fields) {
+        Shape::Notification(_) => Origin::Sns,
+        Shape::EventBridge(_) => Origin::EventBridge,
+        Shape::Outcome if resembles(&fields) => Origin::Direct,
+        Shape::Outcome => return asked(&fields),
     };
-    if !known {
-        return Err(UnknownShape);
-    }
     let received = Bytes::copy_from_slice(event.get().as_bytes());
-    Ok(Event { is_batch: false, records: records(origin, None, unwrap(&received, 0), &received) })
+    Ok(Event::Outcomes(Outcomes { is_batch: false, records: records(origin, None, unwrap(&received, 0), &received) }))
+}
+
+/// What an administrator asks by hand. No other envelope may carry it: whoever can send outcomes must not be able to
+/// make the function probe.
+fn asked(fields: &Fields<'_>) -> Result<Event, UnknownShape> {
+    match (fields.get("probe"), fields.get("check")) {
+        (Some(id), None) => string(id).map(Event::Probe).ok_or(UnknownShape),
+        (None, Some(check)) if check.get() == "true" => Ok(Event::Check),
+        _ => Err(UnknownShape),
+    }
 }
 
 fn open_records(array: &RawValue) -> Result<Event, UnknownShape> {
@@ -75,7 +94,7 @@ fn open_records(array: &RawValue) -> Result<Event, UnknownShape> {
             return Err(UnknownShape);
         }
     }
-    Ok(Event { is_batch, records: opened })
+    Ok(Event::Outcomes(Outcomes { is_batch, records: opened }))
 }
 
 /// Records that were cut from the same thing.

@@ -8,26 +8,32 @@ use lambda_runtime::{Context, LambdaEvent};
 use serde_json::value::RawValue;
 
 use super::answer::{self, Answer, InvocationFailed};
-use super::envelope::{UnknownShape, open};
-use crate::deliver::{App, Deadline, record};
+use super::envelope::{Event, Outcomes, UnknownShape, open};
+use crate::deliver::{App, Deadline, check, probe, record};
 use crate::telemetry::{self, Invocation};
 
 /// Handles one invocation. A panic's text may hold anything, and the runtime would tell it to the caller: it ends here.
 pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, InvocationFailed> {
-    AssertUnwindSafe(answer(app, event)).catch_unwind().await.unwrap_or(Err(InvocationFailed::Panic))
+    let invocation = invocation(&event.context);
+    let work = AssertUnwindSafe(invocation.scope(answer(app, event))).catch_unwind();
+    work.await.unwrap_or(Err(InvocationFailed::Panic))
 }
 
 /// All records of an event are delivered together; each has its own fate.
 async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, InvocationFailed> {
     let deadline = Deadline::of_invocation(event.context.deadline);
-    let invocation = invocation(&event.context);
-    let Ok(event) = open(&event.payload) else {
-        telemetry::unknown_shape(UnknownShape::ACCEPTED, &invocation);
-        return Err(InvocationFailed::UnknownShape);
+    let Outcomes { is_batch, records } = match open(&event.payload) {
+        Ok(Event::Outcomes(outcomes)) => outcomes,
+        Ok(Event::Probe(id)) => return Ok(Answer::Probe(probe(app, &id, &event.context.request_id, deadline).await)),
+        Ok(Event::Check) => return Ok(Answer::Check(check(app, deadline).await)),
+        Err(UnknownShape) => {
+            telemetry::unknown_shape(UnknownShape::ACCEPTED);
+            return Err(InvocationFailed::UnknownShape);
+        }
     };
-    let reports = join_all(event.records.iter().map(|item| record(app, item, deadline, &invocation))).await;
-    let outcomes: Vec<_> = event.records.into_iter().zip(reports).collect();
-    if event.is_batch { answer::batch(&outcomes) } else { answer::reports(outcomes) }
+    let reports = join_all(records.iter().map(|item| record(app, item, deadline))).await;
+    let outcomes: Vec<_> = records.into_iter().zip(reports).collect();
+    if is_batch { answer::batch(&outcomes) } else { answer::reports(outcomes) }
 }
 
 fn invocation(context: &Context) -> Invocation {

@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use serde_json::Value;
 
 use crate::domain::destination::Target;
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::Payload;
 use crate::domain::problem::label;
 
 /// How much of a failure's body is read, and for how long.
@@ -45,8 +45,8 @@ pub(super) async fn read(mut response: reqwest::Response, left: Duration) -> Vec
 }
 
 /// What may be shown of a body; nothing where nothing is left.
-pub(super) fn excerpt(body: &[u8], target: &Target, outcome: &Outcome) -> Option<String> {
-    let cleaned = clean(&String::from_utf8_lossy(body), target, Some(outcome));
+pub(super) fn excerpt(body: &[u8], target: &Target, payload: &Payload) -> Option<String> {
+    let cleaned = clean(&String::from_utf8_lossy(body), target, Some(payload));
     let line = cleaned.split_whitespace().collect::<Vec<_>>().join(" ");
     // What was cut while it was read may end in half a secret: its end must be far from what is shown.
     let is_safe = body.len() < MAX_READ || line.len() > 2 * MAX_SHOWN;
@@ -57,15 +57,15 @@ const REMOVED: &str = "[removed]";
 
 /// Takes the destination's secrets and the payload's values out of a text that a receiver wrote, in whatever case of
 /// letters: many servers write what they repeat in lower case.
-pub(super) fn clean(text: &str, target: &Target, outcome: Option<&Outcome>) -> String {
+pub(super) fn clean(text: &str, target: &Target, payload: Option<&Payload>) -> String {
     let lower = text.to_ascii_lowercase();
     let mut marks = vec![false; text.len()];
     let mut whole = secrets(target);
     for secret in &whole {
         mark_runs(&lower, &secret.to_ascii_lowercase(), LEAST_RUN_OF_SECRET, &mut marks);
     }
-    if let Some(outcome) = outcome {
-        let payload = String::from_utf8_lossy(&outcome.body);
+    if let Some(payload) = payload {
+        let payload = String::from_utf8_lossy(&payload.body);
         mark_runs(&lower, &payload.to_ascii_lowercase(), LEAST_RUN_OF_PAYLOAD, &mut marks);
         values(&serde_json::from_str(&payload).unwrap_or_default(), &mut whole);
     }
@@ -163,12 +163,13 @@ mod tests {
         target
     }
 
-    fn outcome() -> Outcome {
-        Outcome::parse(&Bytes::from_static(include_bytes!("../../events/matched.json"))).unwrap()
+    fn payload() -> Payload {
+        let text = Bytes::from_static(include_bytes!("../../events/matched.json"));
+        crate::domain::outcome::Outcome::parse(&text).unwrap().payload
     }
 
     fn shown(body: &str) -> Option<String> {
-        excerpt(body.as_bytes(), &target(), &outcome())
+        excerpt(body.as_bytes(), &target(), &payload())
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The guard on addresses, placed where it cannot be bypassed: inside the resolver whose answer is dialled.
 //!
 //! There is no second look-up, so a name cannot change its mind between check and connection. Addresses written in
-//! a URL never reach a resolver; [`Guard::check_literal`] judges those.
+//! a URL never reach a resolver; [`Guard::literal`] judges those.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use url::Host;
 
 use super::trace;
 use crate::domain::address::{AllowedNetworks, Refusal, judge};
+use crate::domain::attempt::Address;
 use crate::telemetry;
 
 /// Judges every address of one client; the client for `http://` has a stricter one of its own.
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
-    allowed: Arc<AllowedNetworks>,
+    pub(super) allowed: Arc<AllowedNetworks>,
     plain_http: bool,
 }
 
@@ -35,17 +36,18 @@ impl Guard {
         Self { allowed, plain_http }
     }
 
-    fn judge(&self, ip: IpAddr) -> Result<(), Refusal> {
-        judge(ip, self.plain_http, &self.allowed)
+    /// Judges a host that is an address already; nothing for a name.
+    pub(super) fn literal(&self, host: Option<Host<&str>>) -> Option<Address> {
+        let ip = match host? {
+            Host::Ipv4(ip) => IpAddr::from(ip),
+            Host::Ipv6(ip) => IpAddr::from(ip),
+            Host::Domain(_) => return None,
+        };
+        Some(self.address(ip))
     }
 
-    /// Judges a host that is an address already.
-    pub(super) fn check_literal(&self, host: Option<Host<&str>>) -> Result<(), Refusal> {
-        match host {
-            Some(Host::Ipv4(ip)) => self.judge(ip.into()),
-            Some(Host::Ipv6(ip)) => self.judge(ip.into()),
-            Some(Host::Domain(_)) | None => Ok(()),
-        }
+    fn address(&self, ip: IpAddr) -> Address {
+        Address { ip, refused: judge(ip, self.plain_http, &self.allowed).err() }
     }
 
     /// The addresses that may be dialled; an error if there is none.
@@ -54,16 +56,15 @@ impl Guard {
         host: &str,
         addresses: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
-        let total = addresses.len();
-        let mut refusal = None;
-        let admitted: Vec<_> = addresses
-            .into_iter()
-            .filter(|address| self.judge(address.ip()).map_err(|reason| refusal = Some(reason)).is_ok())
-            .collect();
+        let judged: Vec<_> = addresses.iter().map(|address| self.address(address.ip())).collect();
+        trace::led_to(judged.iter().copied());
+        let refusal = judged.iter().rev().find_map(|address| address.refused);
+        let admitted: Vec<_> =
+            addresses.into_iter().zip(&judged).filter(|(_, judged)| judged.refused.is_none()).map(|(a, _)| a).collect();
         match refusal {
             Some(refusal) if admitted.is_empty() => Err(AddressRefused(refusal).into()),
             Some(_) => {
-                telemetry::mixed_addresses(host, total - admitted.len());
+                telemetry::mixed_addresses(host, judged.len() - admitted.len());
                 Ok(admitted)
             }
             None if admitted.is_empty() => Err(NameUnresolved.into()),

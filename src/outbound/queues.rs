@@ -104,7 +104,7 @@ impl Queues {
             let value = MessageAttributeValue::builder().data_type(kind).string_value(value).build();
             message = message.message_attributes(name, value.map_err(|error| WriteError::Failed(error.to_string()))?);
         }
-        Box::pin(message.send()).await.map(drop).map_err(|error| failed("written", url, error.code()))
+        Box::pin(message.send()).await.map(drop).map_err(|error| failed("written to", url, error.code()))
     }
 
     /// Hides a received message for a while. That another receive owns it by now is no error.
@@ -135,10 +135,7 @@ const NOT_OURS_ANY_MORE: [&str; 3] = ["InvalidReceiptHandle", "ReceiptHandleIsIn
 
 fn failed(what: &str, url: &str, code: Option<&str>) -> WriteError {
     let name = url.rsplit('/').next().unwrap_or_default();
-    WriteError::Failed(format!(
-        "a message cannot be {what} the queue {name}: {}",
-        code.unwrap_or("SQS does not answer")
-    ))
+    WriteError::Failed(format!("a message cannot be {what} {name}: {}", code.unwrap_or("SQS does not answer")))
 }
 
 fn attributes<'a>(destination: Option<&str>, notes: &Notes) -> Vec<(&'a str, &'a str, String)> {

@@ -32,13 +32,18 @@ pub fn authorities(path: &Path) -> Result<Authorities, &'static str> {
 pub fn config(extra: &Authorities) -> Result<ClientConfig, ClientUnavailable> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.iter().chain(extra).cloned().collect() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|_| ClientUnavailable)?
         .with_root_certificates(roots)
         .with_client_cert_resolver(Arc::new(NoClientCertificate));
+    Ok(without_sessions(config))
+}
+
+/// The same without sessions to resume, which would spare the server from showing its certificate.
+pub(super) fn without_sessions(mut config: ClientConfig) -> ClientConfig {
     config.resumption = Resumption::store(Arc::new(Sessions(ClientSessionMemoryCache::new(64))));
-    Ok(config)
+    config
 }
 
 /// Has no certificate to show, but remembers that one was asked for.

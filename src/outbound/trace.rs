@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::domain::attempt::{Phase, Timings};
+use crate::domain::attempt::{Address, Phase, Timings};
 
 tokio::task_local! {
     static TRACE: Trace;
@@ -16,13 +16,14 @@ tokio::task_local! {
 #[derive(Clone, Default)]
 pub(super) struct Trace(Arc<Mutex<Noticed>>);
 
-#[derive(Default, Clone, Copy)]
+#[derive(Default, Clone)]
 struct Noticed {
+    addresses: Vec<Address>,
     dns: Option<Duration>,
     resolving_since: Option<Instant>,
     connecting_since: Option<Instant>,
     connected: Option<(Instant, Duration)>,
-    handshake: bool,
+    handshake_since: Option<Instant>,
     client_certificate: bool,
 }
 
@@ -33,7 +34,7 @@ impl Trace {
     }
 
     fn noticed(&self) -> Noticed {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn note(change: impl FnOnce(&mut Noticed)) {
@@ -41,12 +42,17 @@ impl Trace {
         let _ = TRACE.try_with(|trace| change(&mut trace.0.lock().unwrap_or_else(PoisonError::into_inner)));
     }
 
+    /// What the host led to.
+    pub(super) fn addresses(&self) -> Vec<Address> {
+        self.noticed().addresses
+    }
+
     /// How far the attempt has come.
     pub(super) fn phase(&self) -> Phase {
         let noticed = self.noticed();
         match noticed {
             Noticed { resolving_since: Some(_), dns: None, .. } => Phase::Dns,
-            Noticed { connected: None, handshake: true, .. } => Phase::Handshake,
+            Noticed { connected: None, handshake_since: Some(_), .. } => Phase::Handshake,
             Noticed { connected: None, connecting_since: Some(_), .. } => Phase::Connect,
             // Connected, or on a connection that was open already.
             _ => Phase::Response,
@@ -61,10 +67,12 @@ impl Trace {
     pub(super) fn timings(&self, started: Instant, head_arrived: bool) -> Timings {
         let noticed = self.noticed();
         let total = started.elapsed();
+        let less_dns = |took: Duration| took.saturating_sub(noticed.dns.unwrap_or_default());
         let connected_at = noticed.connected.map_or(started, |(at, _)| at);
         Timings {
             dns: noticed.dns,
-            connect: noticed.connected.map(|(_, took)| took.saturating_sub(noticed.dns.unwrap_or_default())),
+            tcp: noticed.handshake_since.zip(noticed.connecting_since).map(|(end, since)| end - since).map(less_dns),
+            connect: noticed.connected.map(|(_, took)| less_dns(took)),
             first_byte: head_arrived.then(|| connected_at.elapsed()),
             total,
         }
@@ -89,8 +97,13 @@ pub(super) fn resolved() {
     Trace::note(|noticed| noticed.dns = noticed.resolving_since.map(|since| since.elapsed()));
 }
 
+pub(super) fn led_to(addresses: impl Iterator<Item = Address>) {
+    Trace::note(|noticed| noticed.addresses.extend(addresses));
+}
+
 pub(super) fn handshake_begun() {
-    Trace::note(|noticed| noticed.handshake = true);
+    // Of several addresses, the last one tried.
+    Trace::note(|noticed| noticed.handshake_since = Some(Instant::now()));
 }
 
 pub(super) fn client_certificate_demanded() {

@@ -16,12 +16,13 @@ use tower_service::Service;
 use super::cause::cause;
 use super::excerpt;
 use super::guard::Guard;
+use super::tls;
 use super::trace::{self, Trace};
-use crate::domain::address::AllowedNetworks;
+use crate::domain::address::{AllowedNetworks, Refusal};
 use crate::domain::attempt::{Attempt, AttemptResult, Cause, Phase, Sent, Timings, retry_after};
 use crate::domain::destination::Target;
-use crate::domain::endpoint::origin;
-use crate::domain::outcome::Outcome;
+use crate::domain::endpoint::{Endpoint, origin};
+use crate::domain::outcome::Payload;
 use crate::domain::signature::signature;
 
 /// Sockets die while Lambda freezes the process between two invocations: a short idle time keeps few of them.
@@ -33,6 +34,7 @@ pub struct Webhook {
     https: Guarded,
     /// A client of its own, because a resolver is not told the scheme that it resolves for.
     http: Guarded,
+    tls: ClientConfig,
 }
 
 #[derive(Debug)]
@@ -55,8 +57,19 @@ pub enum Limit {
     Deadline(Duration),
 }
 
+impl Limit {
+    /// The lesser of a destination's timeout and what is left of the invocation; nothing where nothing is left.
+    pub fn of(timeout: Duration, left: Duration) -> Option<Self> {
+        if timeout <= left {
+            Some(Self::Timeout(timeout))
+        } else {
+            Some(Self::Deadline(left)).filter(|_| !left.is_zero())
+        }
+    }
+}
+
 impl Webhook {
-    pub fn new(allowed: &Arc<AllowedNetworks>, tls: &ClientConfig) -> Result<Self, ClientUnavailable> {
+    pub fn new(allowed: &Arc<AllowedNetworks>, tls: ClientConfig) -> Result<Self, ClientUnavailable> {
         let guarded = |plain_http| {
             let guard = Guard::new(allowed.clone(), plain_http);
             let client = Client::builder()
@@ -76,25 +89,41 @@ impl Webhook {
                 .map_err(|_| ClientUnavailable)?;
             Ok(Guarded { client, guard })
         };
-        Ok(Self { https: guarded(false)?, http: guarded(true)? })
+        Ok(Self { https: guarded(false)?, http: guarded(true)?, tls })
     }
 
-    /// POSTs the outcome. One timer covers everything from the name's resolution to the response's head.
-    pub async fn post(&self, target: &Target, outcome: &Outcome, limit: Limit) -> Attempt {
+    /// The same without open connections and TLS sessions, so that every step of an attempt is taken.
+    pub fn without_connections(&self) -> Result<Self, ClientUnavailable> {
+        Self::new(&self.https.guard.allowed, tls::without_sessions(self.tls.clone()))
+    }
+
+    /// Why a target's address may never be connected to, as far as its URL tells.
+    pub fn refusal(&self, target: &Target) -> Option<Refusal> {
+        let Guarded { guard, .. } = self.guarded(&target.endpoint);
+        guard.literal(target.endpoint.host())?.refused
+    }
+
+    fn guarded(&self, endpoint: &Endpoint) -> &Guarded {
+        if endpoint.is_plain_http() { &self.http } else { &self.https }
+    }
+
+    /// POSTs the payload. One timer covers everything from the name's resolution to the response's head.
+    pub async fn post(&self, target: &Target, payload: &Payload, limit: Limit) -> Attempt {
         let endpoint = &target.endpoint;
-        let Guarded { client, guard } = if endpoint.is_plain_http() { &self.http } else { &self.https };
-        if let Err(refusal) = guard.check_literal(endpoint.host()) {
+        let Guarded { client, guard } = self.guarded(endpoint);
+        let literal = guard.literal(endpoint.host());
+        if let Some(refusal) = literal.and_then(|address| address.refused) {
             let result = AttemptResult::Failed { cause: Cause::Refused(refusal), sent: Sent::Nothing };
-            return Attempt { result, timings: Timings::default() };
+            return Attempt { result, timings: Timings::default(), addresses: literal.into_iter().collect() };
         }
-        let request = request(client, target, outcome);
+        let request = request(client, target, payload);
         let trace = Trace::default();
         let started = Instant::now();
         let (Limit::Timeout(time) | Limit::Deadline(time)) = limit;
         let response = tokio::time::timeout(time, trace.clone().scope(request.send())).await;
         let timings = trace.timings(started, matches!(response, Ok(Ok(_))));
         let result = match response {
-            Ok(Ok(response)) => answered(response, target, outcome, time.saturating_sub(started.elapsed())).await,
+            Ok(Ok(response)) => answered(response, target, payload, time.saturating_sub(started.elapsed())).await,
             Ok(Err(error)) => {
                 let (cause, sent) = cause(&error, &trace);
                 AttemptResult::Failed { cause, sent }
@@ -111,11 +140,12 @@ impl Webhook {
                 }
             }
         };
-        Attempt { result, timings }
+        let addresses = literal.into_iter().chain(trace.addresses()).collect();
+        Attempt { result, timings, addresses }
     }
 }
 
-fn request(client: &Client, target: &Target, outcome: &Outcome) -> reqwest::RequestBuilder {
+fn request(client: &Client, target: &Target, payload: &Payload) -> reqwest::RequestBuilder {
     let endpoint = &target.endpoint;
     let mut request = client.post(endpoint.expose_url().clone());
     if let Some((user, password)) = endpoint.expose_credentials() {
@@ -124,18 +154,18 @@ fn request(client: &Client, target: &Target, outcome: &Outcome) -> reqwest::Requ
     request = request
         .headers(target.headers.clone())
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header("webhook-id", &outcome.webhook_id);
+        .header("webhook-id", &payload.webhook_id);
     if !target.signing_keys.is_empty() {
         // Of this attempt: receivers refuse old timestamps (Standard Webhooks, "Webhook Headers").
         let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let signature = signature(&target.signing_keys, &outcome.webhook_id, timestamp, &outcome.body);
+        let signature = signature(&target.signing_keys, &payload.webhook_id, timestamp, &payload.body);
         request = request.header("webhook-timestamp", timestamp).header("webhook-signature", signature);
     }
-    request.body(outcome.body.clone())
+    request.body(payload.body.clone())
 }
 
 /// The status line decides. Of a failure's body a little is read, of a success's nothing.
-async fn answered(response: reqwest::Response, target: &Target, outcome: &Outcome, left: Duration) -> AttemptResult {
+async fn answered(response: reqwest::Response, target: &Target, payload: &Payload, left: Duration) -> AttemptResult {
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let status = response.status();
     let retry_after = text(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
@@ -147,7 +177,7 @@ async fn answered(response: reqwest::Response, target: &Target, outcome: &Outcom
     let excerpt = if status.is_success() {
         None
     } else {
-        excerpt::excerpt(&excerpt::read(response, left).await, target, outcome)
+        excerpt::excerpt(&excerpt::read(response, left).await, target, payload)
     };
     AttemptResult::Response { status: status.as_u16(), retry_after, location_origin, excerpt }
 }

@@ -13,6 +13,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::emf::{self, MetricSettings};
+use super::invocation::Invocation;
+
 /// Lambda's two log formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -21,10 +24,11 @@ pub enum Format {
 }
 
 /// What Lambda's advanced logging controls ask for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct LogSettings {
     pub format: Format,
     pub level: LevelFilter,
+    pub metrics: MetricSettings,
 }
 
 /// Sends every line to standard output, which Lambda forwards to CloudWatch. Once per process.
@@ -35,13 +39,13 @@ pub fn init(settings: LogSettings) {
         .with_default(third_party)
         // It repeats every failed invocation's error, which has its result lines already.
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
-    let layer = tracing_subscriber::fmt::layer().event_format(Lines(settings.format)).with_writer(std::io::stdout);
+    let layer = tracing_subscriber::fmt::layer().event_format(Lines(settings)).with_writer(std::io::stdout);
     std::panic::set_hook(Box::new(|panic| super::line::panicked(panic.location())));
     // Fails only if a subscriber is set already, which then stays.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer).with(targets));
 }
 
-struct Lines(Format);
+struct Lines(LogSettings);
 
 impl<S, N> FormatEvent<S, N> for Lines
 where
@@ -51,9 +55,11 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
+        let now = SystemTime::now();
         let level = event.metadata().level().as_str();
-        let timestamp = humantime::format_rfc3339_millis(SystemTime::now());
-        match self.0 {
+        let timestamp = humantime::format_rfc3339_millis(now);
+        let LogSettings { format, metrics, .. } = &self.0;
+        match format {
             Format::Json => {
                 // Lambda's level filter needs `level` and an RFC 3339 `timestamp` at the top of the object.
                 write!(
@@ -61,20 +67,34 @@ where
                     "{{\"message\":{},\"level\":\"{level}\",\"timestamp\":\"{timestamp}\"",
                     Value::from(fields.message)
                 )?;
-                for (name, value) in fields.others {
+                for (name, value) in &fields.others {
+                    write!(writer, ",\"{name}\":{value}")?;
+                }
+                for (name, value) in Invocation::fields() {
+                    write!(writer, ",\"{name}\":{}", Value::from(value))?;
+                }
+                for (name, value) in emf::members(&fields.others, metrics, now).into_iter().flatten() {
                     write!(writer, ",\"{name}\":{value}")?;
                 }
                 writeln!(writer, "}}")
             }
             Format::Text => {
                 write!(writer, "{timestamp} {level:5} {}", single_line(&fields.message))?;
-                for (name, value) in fields.others.iter().filter(|(name, _)| !SAID_IN_THE_SENTENCE.contains(name)) {
+                let is_new = |name: &str| !SAID_IN_THE_SENTENCE.contains(&name) && !emf::is_metric_alone(name);
+                for (name, value) in fields.others.iter().filter(|(name, _)| is_new(name)) {
                     match value {
                         Value::String(text) => write!(writer, " {name}={}", single_line(text))?,
                         value => write!(writer, " {name}={value}")?,
                     }
                 }
-                writeln!(writer)
+                for (name, value) in Invocation::fields() {
+                    write!(writer, " {name}={value}")?;
+                }
+                writeln!(writer)?;
+                match emf::line(&fields.others, metrics, now) {
+                    Some(metrics) => writeln!(writer, "{metrics}"),
+                    None => Ok(()),
+                }
             }
         }
     }

@@ -5,19 +5,13 @@ use std::time::Duration;
 use tracing::Value;
 
 use crate::domain::attempt::Timings;
+use crate::domain::check::CheckReport;
 use crate::domain::code::Code;
 use crate::domain::failure::Finding;
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::{Outcome, Severity};
+use crate::domain::probe::ProbeReport;
 use crate::domain::problem::{Problem, label, sentence};
 use crate::domain::report::{Gravity, Report};
-
-/// What identifies the invocation in every line that belongs to one.
-#[derive(Debug, Clone)]
-pub struct Invocation {
-    pub request_id: String,
-    /// The trace's root id alone, which is what X-Ray is searched by.
-    pub xray_trace_id: Option<String>,
-}
 
 /// An event whose level is known at run time only; tracing fixes the level of each place in the source.
 macro_rules! at {
@@ -31,11 +25,12 @@ macro_rules! at {
 }
 
 /// The result line of a delivery, or of a record that has none.
-pub fn result(report: &Report, outcome: Option<&Outcome>, invocation: &Invocation) {
+pub fn result(report: &Report, outcome: Option<&Outcome>) {
     let code = report.finding.as_ref().and_then(Finding::code);
     let cause = report.finding.as_ref().and_then(Finding::cause);
     let timings = report.timings.unwrap_or_default();
     let detection_id = outcome.map(DetectionId::of);
+    let severity = outcome.map(|outcome| outcome.severity);
     at!(
         report.gravity,
         result = report.settled.name(),
@@ -46,7 +41,7 @@ pub fn result(report: &Report, outcome: Option<&Outcome>, invocation: &Invocatio
         next = report.next.as_deref(),
         detection_id = detection_id.as_ref().map(DetectionId::value),
         detection_name = outcome.map(|outcome| outcome.detection_name.as_str()),
-        severity = outcome.map(|outcome| outcome.severity.name()),
+        severity = severity.map(Severity::name),
         outcome = outcome.map(|outcome| outcome.kind.name()),
         run_id = outcome.and_then(|outcome| outcome.run_id.as_deref()),
         destination = report.destination.as_deref(),
@@ -59,13 +54,21 @@ pub fn result(report: &Report, outcome: Option<&Outcome>, invocation: &Invocatio
         first_byte_ms = timings.first_byte.map(milliseconds),
         total_ms = report.timings.map(|timings: Timings| milliseconds(timings.total)),
         ambiguous = report.finding.as_ref().filter(|finding| finding.is_ambiguous()).map(|_| true),
-        request_id = invocation.request_id.as_str(),
-        xray_trace_id = invocation.xray_trace_id.as_deref(),
         trace_id = outcome.and_then(|outcome| outcome.trace_id.as_deref()),
         search_id = outcome.and_then(|outcome| outcome.search_id.as_deref()),
+        deliveries = 1,
+        attempts = report.timings.map(|_| 1),
+        parked_age_seconds = report.parked_for.map(|age| age.as_secs()),
+        dead_lettered = count(report.is_dead_letter()),
+        critical_dead_lettered = count(report.is_dead_letter() && severity == Some(Severity::Critical)),
         "{}",
         report.sentence(outcome)
     );
+}
+
+/// A metric that is there only when it counts: CloudWatch charges for what is there.
+fn count(counts: bool) -> Option<u64> {
+    counts.then_some(1)
 }
 
 /// A number stays a number in the log, as queries expect of it.
@@ -93,12 +96,11 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// Something unexpected about an outcome that is delivered all the same.
-pub fn oddity(outcome: &Outcome, invocation: &Invocation) {
+pub fn oddity(outcome: &Outcome) {
     tracing::warn!(
         detection_id = DetectionId::of(outcome).value(),
         detection_name = outcome.detection_name.as_str(),
         run_id = outcome.run_id.as_deref(),
-        request_id = invocation.request_id.as_str(),
         "the outcome of detection {} '{}' is delivered, but has unexpected fields: {}. Tell the platform's operators, or update this function.",
         label(&outcome.detection_id, 64),
         outcome.detection_name,
@@ -106,16 +108,53 @@ pub fn oddity(outcome: &Outcome, invocation: &Invocation) {
     );
 }
 
+/// What a probe found. It is no delivery, so it has no `result`.
+pub fn probe(report: &ProbeReport) {
+    let place = report.host.as_ref().map(|host| format!(" ({host})")).unwrap_or_default();
+    let (cause, remedy) = (report.cause.as_deref().unwrap_or("the endpoint took the test message"), report.remedy);
+    at!(
+        if report.ok { Gravity::Info } else { Gravity::Warn },
+        probe = report.probe,
+        code = report.code,
+        cause = report.cause.as_deref(),
+        remedy,
+        host = report.host.as_deref(),
+        status = report.status,
+        "probe of {}{place}: {cause}. {}",
+        report.probe,
+        remedy.unwrap_or_default()
+    );
+}
+
+/// What a check found.
+pub fn check(report: &CheckReport) {
+    let first = report.problems.first().map(|problem| format!(" The answer lists them; the first is {problem}."));
+    let found = match (&report.cause, report.problems_total) {
+        (Some(cause), _) => format!("{cause}. {}", report.remedy.unwrap_or_default()),
+        (None, 0) => "nothing is wrong.".to_owned(),
+        (None, count) => format!("{count} problem(s).{}", first.unwrap_or_default()),
+    };
+    at!(
+        if report.ok { Gravity::Info } else { Gravity::Warn },
+        check = true,
+        code = report.code,
+        problems = report.problems_total as u64,
+        "check of {} destination(s) and {} route(s): {found}",
+        report.destinations,
+        report.routes
+    );
+}
+
 /// An event that is none of the accepted shapes.
-pub fn unknown_shape(accepted: &str, invocation: &Invocation) {
+pub fn unknown_shape(accepted: &str) {
     tracing::error!(
         result = "refused",
-        code = "unknown_event",
-        cause = "the event has no known shape",
-        remedy = accepted,
-        request_id = invocation.request_id.as_str(),
-        xray_trace_id = invocation.xray_trace_id.as_deref(),
-        "the event has no known shape; the invocation fails. {accepted}"
+        code = Code::UnknownEvent.name(),
+        cause = Code::UnknownEvent.cause(),
+        remedy = Code::UnknownEvent.remedy(),
+        "{}; the invocation fails. {} {accepted}",
+        Code::UnknownEvent.cause(),
+        Code::UnknownEvent.remedy()
     );
 }
 
@@ -154,10 +193,12 @@ pub fn mixed_addresses(host: &str, refused: usize) {
 /// The settings are wrong: the function does not start.
 pub fn failed_start(problems: &str) {
     tracing::error!(
-        code = "invalid_settings",
+        code = Code::InvalidSettings.name(),
         cause = problems,
-        remedy = "Correct the function's environment variables and deploy again.",
-        "the function cannot start: {problems}. Correct its environment variables and deploy again."
+        remedy = Code::InvalidSettings.remedy(),
+        "{}: {problems}. {}",
+        Code::InvalidSettings.cause(),
+        Code::InvalidSettings.remedy()
     );
 }
 
@@ -170,8 +211,5 @@ pub fn stopped(reason: &str) {
 /// printed.
 pub(super) fn panicked(location: Option<&std::panic::Location<'_>>) {
     let place = location.map(ToString::to_string).unwrap_or_default();
-    tracing::error!(
-        code = "panic",
-        "an error inside this function at {place}. Report it to the function's maintainers."
-    );
+    tracing::error!(code = Code::Panic.name(), "{} at {place}. {}", Code::Panic.cause(), Code::Panic.remedy());
 }

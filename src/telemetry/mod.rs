@@ -1,9 +1,14 @@
 //! What an administrator reads: log lines on standard output, one JSON object each, the sentence first.
 
+mod emf;
 mod format;
+mod invocation;
 mod line;
 
+pub use emf::MetricSettings;
 pub use format::{Format, LogSettings, init};
+pub use invocation::Invocation;
 pub use line::{
-    Invocation, document_problems, failed_start, mixed_addresses, oddity, result, serving_stale, stopped, unknown_shape,
+    check, document_problems, failed_start, mixed_addresses, oddity, probe, result, serving_stale, stopped,
+    unknown_shape,
 };

@@ -164,7 +164,7 @@ async fn what_fails_before_the_request_names_the_step_and_is_not_ambiguous() {
 }
 
 /// A port whose queue of new connections is full: further ones get no answer at all.
-fn full_backlog() -> (u16, Vec<socket2::Socket>) {
+pub(crate) fn full_backlog() -> (u16, Vec<socket2::Socket>) {
     let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let listener = socket();
     listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();

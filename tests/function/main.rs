@@ -6,10 +6,13 @@ mod receiver;
 mod runtime;
 
 mod answers;
+mod asked;
 mod canaries;
 mod envelopes;
 mod failures;
 mod guard;
+mod lines;
+mod metrics;
 mod namespace;
 mod queues;
 mod registry;

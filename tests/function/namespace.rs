@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
+use super::lines::snapshot;
 use super::runtime::{Function, vars};
 use super::samples::sample;
 use super::tls::{Authority, Options, serve_on};
@@ -243,8 +244,10 @@ async fn inside() {
     expect("https://unknown.example/", &[], &["dns"]).await;
     expect("https://servfail.example/", &[], &["dns"]).await;
     expect("https://empty.example/", &[], &["dns"]).await;
-    expect("https://silent.example/", &[], &["dns_timeout"]).await;
-    expect("https://8.8.8.8/", &[], &["connect_unreachable"]).await;
+    let log = expect("https://silent.example/", &[], &["dns_timeout"]).await;
+    snapshot("dns-timeout", &log[0]);
+    let log = expect("https://8.8.8.8/", &[], &["connect_unreachable"]).await;
+    snapshot("connect-unreachable", &log[0]);
     for touched in &untouchable {
         assert_eq!(touched.load(Ordering::SeqCst), 0);
     }

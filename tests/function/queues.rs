@@ -10,22 +10,22 @@ use super::runtime::{OwnRuntime, Told, document, vars};
 use super::samples::sample;
 
 /// A function with its queues.
-struct Bench {
-    aws: Aws,
+pub(crate) struct Bench {
+    pub(crate) aws: Aws,
     outcome: String,
-    retry: String,
+    pub(crate) retry: String,
     dead_letter: String,
-    runtime: OwnRuntime,
+    pub(crate) runtime: OwnRuntime,
 }
 
-const LONG: Duration = Duration::from_secs(40);
+pub(crate) const LONG: Duration = Duration::from_secs(40);
 
 impl Bench {
-    async fn start(config: &Value) -> Self {
+    pub(crate) async fn start(config: &Value) -> Self {
         Self::start_with(config, &[], None).await
     }
 
-    async fn start_with(config: &Value, more: &[(&str, &str)], trouble: Option<Trouble>) -> Self {
+    pub(crate) async fn start_with(config: &Value, more: &[(&str, &str)], trouble: Option<Trouble>) -> Self {
         let aws = Aws::start().await;
         let outcome = aws.create_queue("outcomes").await;
         let (retry, dead_letter) = (aws.create_queue("retries").await, aws.create_queue("dead-letters").await);
@@ -46,19 +46,19 @@ impl Bench {
     }
 
     /// Hands over records as an event source mapping does.
-    async fn invoke(&self, records: &[Value]) -> Told {
+    pub(crate) async fn invoke(&self, records: &[Value]) -> Told {
         self.runtime.invoke(&json!({ "Records": records }).to_string(), LONG).await
     }
 
     /// Sends an outcome through the outcome queue and returns the ids that failed.
-    async fn deliver(&self, outcome: &str) -> usize {
+    pub(crate) async fn deliver(&self, outcome: &str) -> usize {
         self.aws.send(&self.outcome, outcome, json!({})).await;
         let records = self.aws.receive(&self.outcome).await;
         failed(&self.invoke(&records).await)
     }
 
     /// What waits in the retry queue, although it is delayed there: moto has no hurry, the schedule is tested by itself.
-    async fn parked(&self) -> Value {
+    pub(crate) async fn parked(&self) -> Value {
         for _ in 0..300 {
             if let Some(record) = self.aws.receive(&self.retry).await.pop() {
                 return record;
@@ -68,11 +68,16 @@ impl Bench {
         panic!("nothing comes out of the retry queue");
     }
 
+    /// The same, as if it had waited for some time.
+    pub(crate) async fn aged_parked(&self, age: Duration) -> Value {
+        aged(self.parked().await, age)
+    }
+
     async fn dead_letters(&self) -> Vec<Value> {
         self.aws.receive(&self.dead_letter).await
     }
 
-    async fn results(&self) -> Vec<Value> {
+    pub(crate) async fn results(&self) -> Vec<Value> {
         self.runtime.log().await.into_iter().filter(|line| line.get("result").is_some()).collect()
     }
 }

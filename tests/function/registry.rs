@@ -22,7 +22,7 @@ fn batch(bodies: &[String]) -> String {
 }
 
 /// The document's entries as items of a table.
-fn items(document: &Value) -> Vec<Value> {
+pub(crate) fn items(document: &Value) -> Vec<Value> {
     let mut items = Vec::new();
     for (id, options) in document["destinations"].as_object().unwrap() {
         let mut item = if options.is_object() { options.clone() } else { json!({}) };

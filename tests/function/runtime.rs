@@ -53,8 +53,17 @@ fn rie() -> PathBuf {
     found.expect("the Runtime Interface Emulator is missing: run `make tools`")
 }
 
+/// A port for a program that cannot choose one itself. It lies below those that the system hands out, and no other
+/// test's process begins its search at the same place, so nobody takes it until that program does.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    loop {
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let port = u16::try_from(10_240 + (std::process::id() * 16 + count) % 20_000).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn collect(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
@@ -132,9 +141,22 @@ pub(crate) fn parse_log(output: &str) -> Vec<Value> {
         assert!(line.len() <= 8192, "a line of {} bytes", line.len());
         let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(value["level"].is_string() && value["timestamp"].is_string(), "{line}");
+        assert_eq!(value.get("deliveries").is_some(), value.get("_aws").is_some(), "{line}");
+        if let Some(error) = value.get("_aws").and_then(|_| emf_schema().iter_errors(&value).next()) {
+            panic!("{error}: {line}");
+        }
         value
     })
     .collect()
+}
+
+/// CloudWatch's schema of the Embedded Metric Format, from its specification.
+fn emf_schema() -> &'static jsonschema::Validator {
+    static SCHEMA: std::sync::LazyLock<jsonschema::Validator> = std::sync::LazyLock::new(|| {
+        let text = include_str!("../data/embedded-metric-format.schema.json");
+        jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
+    });
+    &SCHEMA
 }
 
 async fn http_post(address: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {

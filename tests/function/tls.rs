@@ -72,7 +72,7 @@ impl Options {
 }
 
 /// Serves 200 over TLS.
-async fn serve(config: ServerConfig) -> u16 {
+pub(crate) async fn serve(config: ServerConfig) -> u16 {
     serve_on("127.0.0.1:0".parse().unwrap(), config).await
 }
 
@@ -135,9 +135,8 @@ async fn a_private_authority_is_trusted_by_its_bundle_alone() {
     assert_eq!(line["code"], "tls_unknown_issuer", "{line}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_cause_of_a_failed_handshake_is_told_apart() {
-    let authority = Authority::new("causes");
+/// Servers that get it wrong: the port of each, the code of its fault, and what the cause says of this very case.
+pub(crate) async fn wrong_servers(authority: &Authority) -> Vec<(u16, &'static str, &'static str)> {
     let self_signed = |is_ca: IsCa| {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -147,7 +146,7 @@ async fn every_cause_of_a_failed_handshake_is_told_apart() {
     };
     let demanding_13 = Options { versions: vec![&version::TLS13], demand_client_certificate: true };
     let demanding_12 = Options { versions: vec![&version::TLS12], demand_client_certificate: true };
-    for (port, code, detail) in [
+    vec![
         (
             serve(authority.server(|p| p.not_after = date_time_ymd(2020, 2, 1), &Options::usual())).await,
             "tls_expired",
@@ -192,7 +191,13 @@ async fn every_cause_of_a_failed_handshake_is_told_apart() {
         (odd_server(&[21, 3, 3, 0, 2, 2, 40], false).await, "tls_protocol", ""),
         // internal_error: nothing that a name would help with.
         (odd_server(&[21, 3, 3, 0, 2, 2, 80], false).await, "tls_failed", ""),
-    ] {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cause_of_a_failed_handshake_is_told_apart() {
+    let authority = Authority::new("causes");
+    for (port, code, detail) in wrong_servers(&authority).await {
         let line = result_at("127.0.0.1", port, &authority).await;
         assert_eq!(
             (line["code"].as_str(), line["level"].as_str(), line["result"].as_str()),

@@ -23,7 +23,7 @@ fn paths(problems: &[Problem]) -> Vec<&str> {
 fn the_documented_payload_is_an_outcome_without_oddities() {
     let outcome = parse(&example()).unwrap();
     assert_eq!(outcome.detection_id, "123");
-    assert_eq!(outcome.webhook_id, "run-456");
+    assert_eq!(outcome.payload.webhook_id, "run-456");
     assert_eq!((outcome.severity, outcome.kind), (Severity::High, Kind::Matched));
     assert_eq!(outcome.oddities, []);
 }
@@ -33,7 +33,7 @@ fn the_body_is_kept_byte_for_byte_without_the_white_space_around_it() {
     let text = r#"{ "detection_id":  7,"detection_name":"\u00e9\ud800","severity":"LOW",
         "outcome":"ERROR","match_count":0,"replay_link":"","x":1.50e+1 }"#;
     let outcome = Outcome::parse(&Bytes::from(format!("\r\n\t {text} \n"))).unwrap();
-    assert_eq!(outcome.body, text.as_bytes());
+    assert_eq!(outcome.payload.body, text.as_bytes());
 }
 
 #[test]
@@ -111,11 +111,11 @@ fn documented_nulls_open_sets_and_foreign_fields_are_no_oddity() {
 fn a_run_id_that_cannot_stand_in_a_header_is_replaced_by_a_digest_of_the_payload() {
     for run_id in ["", "with space", "ümlaut", "a\nb", &"x".repeat(129)] {
         let outcome = with("run_id", json!(run_id)).unwrap();
-        let digest = outcome.webhook_id.strip_prefix("sha256-").unwrap();
+        let digest = outcome.payload.webhook_id.strip_prefix("sha256-").unwrap();
         assert_eq!(digest.len(), 64);
-        assert_eq!(outcome.webhook_id, with("run_id", json!(run_id)).unwrap().webhook_id);
+        assert_eq!(outcome.payload.webhook_id, with("run_id", json!(run_id)).unwrap().payload.webhook_id);
     }
-    assert_eq!(with("run_id", json!("x".repeat(128))).unwrap().webhook_id, "x".repeat(128));
+    assert_eq!(with("run_id", json!("x".repeat(128))).unwrap().payload.webhook_id, "x".repeat(128));
 }
 
 #[test]

@@ -5,8 +5,17 @@ use serde_json::{Value, json};
 const OUTCOME: &str = r#"{ "detection_id": 123, "detection_name": "\u00e9\/", "severity":"HIGH","outcome":"MATCHED",
  "match_count": 5, "replay_link":"https://x/","run_id":"r1","extra":1.50e2 , "n":null }"#;
 
-fn open_value(value: &Value) -> Event {
-    open(&RawValue::from_string(value.to_string()).unwrap()).unwrap()
+fn open_text(text: &str) -> Result<Event, UnknownShape> {
+    open(&RawValue::from_string(text.to_owned()).unwrap())
+}
+
+fn outcomes(text: &str) -> Outcomes {
+    let Ok(Event::Outcomes(outcomes)) = open_text(text) else { panic!("{text}") };
+    outcomes
+}
+
+fn open_value(value: &Value) -> Outcomes {
+    outcomes(&value.to_string())
 }
 
 fn sqs(body: &str) -> Value {
@@ -38,9 +47,9 @@ fn the_outcome_is_byte_exact_from_every_envelope() {
         (json!({ "Records": [sqs(&json!({ "Records": [sqs(OUTCOME)] }).to_string())] }).to_string(), Origin::Sqs),
     ];
     for (text, origin) in events {
-        let event = open(&RawValue::from_string(text.clone()).unwrap()).unwrap();
+        let event = outcomes(&text);
         let [record] = event.records.as_slice() else { panic!("{text}") };
-        assert_eq!(record.outcome.as_ref().unwrap().body, OUTCOME.as_bytes(), "{text}");
+        assert_eq!(record.outcome.as_ref().unwrap().payload.body, OUTCOME.as_bytes(), "{text}");
         assert_eq!(record.origin, origin, "{text}");
         assert_eq!(event.is_batch, origin == Origin::Sqs, "{text}");
     }
@@ -58,7 +67,7 @@ fn a_bad_record_keeps_its_id_and_leaves_its_neighbours_alone() {
         json!({ "eventSource": "aws:sqs", "body": OUTCOME }),
     )
     .replace(",5]", "]");
-    let event = open(&RawValue::from_string(text).unwrap()).unwrap();
+    let event = outcomes(&text);
     let seen: Vec<_> = event
         .records
         .iter()
@@ -129,7 +138,7 @@ fn what_has_no_known_shape_is_refused_as_a_whole() {
         json!({ "Records": [{ "eventSource": "aws:kinesis", "kinesis": {} }] }),
         json!({ "Type": "SubscriptionConfirmation" }),
     ] {
-        assert!(open(&RawValue::from_string(value.to_string()).unwrap()).is_err(), "{value}");
+        assert!(open_text(&value.to_string()).is_err(), "{value}");
     }
 }
 
@@ -150,7 +159,7 @@ fn an_outcome_may_have_fields_named_like_an_envelopes() {
             .clone(),
     );
     let event = open_value(&outcome);
-    assert_eq!(event.records[0].outcome.as_ref().unwrap().body, outcome.to_string().as_bytes());
+    assert_eq!(event.records[0].outcome.as_ref().unwrap().payload.body, outcome.to_string().as_bytes());
 }
 
 #[test]
@@ -159,7 +168,7 @@ fn endless_nesting_ends() {
     for _ in 0..20 {
         text = notification(&text).to_string();
     }
-    assert!(open(&RawValue::from_string(text).unwrap()).unwrap().records[0].outcome.is_err());
+    assert!(outcomes(&text).records[0].outcome.is_err());
 }
 
 proptest::proptest! {
@@ -183,4 +192,21 @@ proptest::proptest! {
             let _ = open(&event);
         }
     }
+}
+
+#[test]
+fn a_probe_and_a_check_are_asked_directly_and_in_no_other_envelope() {
+    assert!(matches!(open_text(r#"{"probe":"soc"}"#), Ok(Event::Probe(id)) if id == "soc"));
+    assert!(matches!(open_text(r#"{"check":true}"#), Ok(Event::Check)));
+    for wrong in [r#"{"probe":5}"#, r#"{"check":false}"#, r#"{"probe":"soc","check":true}"#] {
+        assert!(open_text(wrong).is_err(), "{wrong}");
+    }
+    for inner in [r#"{"probe":"soc"}"#, r#"{"check":true}"#] {
+        let eventbridge = format!(r#"{{"detail-type":"x","detail":{inner}}}"#);
+        for event in [json!({ "Records": [sqs(inner)] }).to_string(), notification(inner).to_string(), eventbridge] {
+            assert!(outcomes(&event).records[0].outcome.is_err(), "{event}");
+        }
+    }
+    let outcome = OUTCOME.replace("\"extra\"", "\"probe\":\"soc\",\"extra\"");
+    assert!(outcomes(&outcome).records[0].outcome.is_ok(), "a new field of the platform's is no probe");
 }

@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use serde_json::{Map, Number, Value};
 
 use crate::domain::document::{Document, parse_destination};
+use crate::domain::problem::Problem;
 use crate::domain::route::Route;
 
 const KEY: &str = "pk";
@@ -38,7 +39,7 @@ pub(super) async fn read(client: &Client, table: &str, detection_id: &str) -> Re
     let Some(item) = items.remove(&path) else {
         return Ok(Document { destinations: BTreeMap::new(), routes: Some(BTreeMap::new()) });
     };
-    let route = Route::parse(&format!("{path}.destinations"), item.get("destinations").unwrap_or(&Value::Null));
+    let route = route(&path, &item);
     let mut destinations = BTreeMap::new();
     for ids in route.destinations.chunks(KEYS_AT_ONCE) {
         let keys = ids.iter().map(|id| format!("destination#{id}")).collect();
@@ -66,6 +67,31 @@ pub(super) async fn read_one(client: &Client, table: &str, id: &str, consistent:
         destinations.insert(id.to_owned(), parse_destination(id, &key, Value::Object(item)));
     }
     Ok(Document { destinations, routes: None })
+}
+
+/// The whole table, and what is wrong with items that are neither destination nor route. It is read for a check alone,
+/// never for an outcome.
+pub(super) async fn read_all(client: &Client, table: &str) -> Result<(Document, Vec<Problem>), String> {
+    let (mut destinations, mut routes, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let mut pages = client.scan().table_name(table).into_paginator().items().send();
+    while let Some(item) = pages.next().await {
+        let item =
+            item.map_err(|error| format!("the table {table} cannot be read: {}", super::reason(error.code())))?;
+        let mut item = object(item);
+        let Some(Value::String(key)) = item.remove(KEY) else { continue };
+        if let Some(id) = key.strip_prefix("destination#") {
+            destinations.insert(id.to_owned(), parse_destination(id, &key, Value::Object(item)));
+        } else if let Some(id) = key.strip_prefix("route#") {
+            routes.insert(id.to_owned(), route(&key, &item));
+        } else {
+            problems.push(Problem::new(key, "a key `destination#ID` or `route#DETECTION_ID`"));
+        }
+    }
+    Ok((Document { destinations, routes: Some(routes) }, problems))
+}
+
+fn route(key: &str, item: &Map<String, Value>) -> Route {
+    Route::parse(&format!("{key}.destinations"), item.get("destinations").unwrap_or(&Value::Null))
 }
 
 /// Items by key, without the key attribute. What the table has not is left out.

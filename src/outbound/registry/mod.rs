@@ -5,6 +5,7 @@ mod dynamodb;
 mod file;
 mod reference;
 mod secrets_manager;
+mod survey;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,7 @@ use crate::domain::document::Document;
 use crate::domain::failure::Finding;
 use crate::domain::outcome::Outcome;
 use crate::domain::problem::sentence;
-use crate::domain::route::{Turn, single_turn, turns};
+use crate::domain::route::{Turn, probe_turn, single_turn, turns};
 use crate::telemetry;
 
 /// Where an administrator says that destinations are kept.
@@ -61,6 +62,8 @@ enum TextSource {
 #[error("{0}")]
 pub struct LookupError(String);
 
+pub use self::survey::Survey;
+
 /// One turn of an outcome, ready to be taken.
 pub enum Ready {
     Send(Arc<Target>),
@@ -88,7 +91,7 @@ impl Registry {
 
     /// The turns of an outcome; none at all means that there is no route.
     pub async fn lookup(&self, outcome: &Outcome) -> Result<Vec<Ready>, LookupError> {
-        let document = self.document(outcome, false).await?;
+        let document = self.document(&outcome.detection_id, false).await?;
         let turns = turns(&document, outcome);
         let send: Vec<_> =
             turns.iter().filter_map(|turn| if let Turn::Send(to) = turn { Some(&**to) } else { None }).collect();
@@ -97,21 +100,31 @@ impl Registry {
     }
 
     /// The one destination that a delivery waits for, as it is now. Filters were applied when it was parked.
-    pub async fn one(&self, id: &str, outcome: &Outcome) -> Result<Ready, LookupError> {
-        let mut document = self.holding(id, outcome, false).await?;
+    pub async fn one(&self, id: &str) -> Result<Ready, LookupError> {
+        let mut document = self.holding(id, false).await?;
         if !document.destinations.contains_key(id) {
             // Before a person is bothered, it is made sure that the destination is gone.
-            document = self.holding(id, outcome, true).await?;
+            document = self.holding(id, true).await?;
         }
-        let turn = single_turn(&document, id);
+        Ok(self.ready_one(single_turn(&document, id), false).await)
+    }
+
+    /// A destination as it is at this moment, for a probe.
+    pub async fn anew(&self, id: &str) -> Result<Ready, LookupError> {
+        let document = self.holding(id, true).await?;
+        Ok(self.ready_one(probe_turn(&document, id), true).await)
+    }
+
+    async fn ready_one(&self, turn: Turn, anew: bool) -> Ready {
         let send: Vec<_> = if let Turn::Send(to) = &turn { vec![&**to] } else { Vec::new() };
-        let values = self.secrets.values(&send, false).await;
-        Ok(ready(turn, &values))
+        let values = self.secrets.values(&send, anew).await;
+        ready(turn, &values)
     }
 
     /// A document that holds this destination, if there is one.
-    async fn holding(&self, id: &str, outcome: &Outcome, anew: bool) -> Result<Arc<Document>, LookupError> {
-        let Store::Table { client, table } = &self.store else { return self.document(outcome, anew).await };
+    async fn holding(&self, id: &str, anew: bool) -> Result<Arc<Document>, LookupError> {
+        // A document that is one text holds them all, whatever the detection.
+        let Store::Table { client, table } = &self.store else { return self.document("", anew).await };
         let key = format!("destination#{id}");
         let look_up = async {
             let document = Box::pin(dynamodb::read_one(client, table, id, anew)).await?;
@@ -126,29 +139,29 @@ impl Registry {
     /// The same destination as it is now, looked up anew, if that makes it another one. A rotated key is the usual
     /// reason why a receiver refuses.
     pub async fn refreshed(&self, used: &Target, outcome: &Outcome) -> Option<Arc<Target>> {
-        let document = self.document(outcome, true).await.ok()?;
+        let document = self.document(&outcome.detection_id, true).await.ok()?;
         let destination = document.destinations.get(&used.id)?.as_ref().ok()?;
         let values = self.secrets.values(&[destination], true).await;
         destination.complete(&values.resolved).ok().filter(|now| now.differs_from(used)).map(Arc::new)
     }
 
-    async fn document(&self, outcome: &Outcome, anew: bool) -> Result<Arc<Document>, LookupError> {
+    async fn document(&self, detection_id: &str, anew: bool) -> Result<Arc<Document>, LookupError> {
         let (key, look_up) = match &self.store {
             Store::Single(destination) => return Ok(Arc::new(Document::single(destination.clone()))),
-            Store::Text { .. } => ("", self.read(outcome)),
-            Store::Table { .. } => (outcome.detection_id.as_str(), self.read(outcome)),
+            Store::Text { .. } => ("", self.read(detection_id)),
+            Store::Table { .. } => (detection_id, self.read(detection_id)),
         };
         let document =
             if anew { self.documents.refresh(key, look_up).await } else { self.documents.get(key, look_up).await };
         document.map_err(LookupError)
     }
 
-    async fn read(&self, outcome: &Outcome) -> Result<Arc<Document>, String> {
+    async fn read(&self, detection_id: &str) -> Result<Arc<Document>, String> {
         match &self.store {
             Store::Single(destination) => Ok(Arc::new(Document::single(destination.clone()))),
             Store::Table { client, table } => {
                 // Boxed: the SDK's futures are large, and most look-ups do without them.
-                let document = Box::pin(dynamodb::read(client, table, &outcome.detection_id)).await?;
+                let document = Box::pin(dynamodb::read(client, table, detection_id)).await?;
                 say_problems(&format!("the table {table}"), &document);
                 Ok(Arc::new(document))
             }
