@@ -1,6 +1,7 @@
 """`make demo-aws`: the whole stack, from the unmodified template, in an emulator of AWS on this machine.
 
-An endpoint is down, outcomes arrive, the endpoint comes back, and each outcome reaches it once.
+An endpoint is down, outcomes arrive, the endpoint comes back, and each outcome reaches it once. Then it rejects one,
+which is dead-lettered, and is redriven when the endpoint has been mended.
 """
 
 import http.server
@@ -19,18 +20,22 @@ from demo import EVENTS, ROOT, WORK, Process, free_port, title, wait_for
 STACK = "detection-outcomes"
 FUNCTION = "detection-outcome-handler"
 OUTCOMES = 5
+REJECTED = "demo-rejected"
+DEAD_LETTERS = ["cargo", "run", "--quiet", "--profile", "shaped", "--features", "dead-letters", "--bin", "dead-letters", "--"]
 
 
 class Endpoint(http.server.BaseHTTPRequestHandler):
-    """A webhook that can be down; it counts what it has accepted."""
+    """A webhook that can be down, and dislike one outcome; it counts what it has accepted."""
 
     is_up = False
+    is_mended = False
     accepted = []
 
     def do_POST(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status = 200 if Endpoint.is_up else 503
-        if Endpoint.is_up:
+        disliked = self.headers["webhook-id"] == REJECTED and not Endpoint.is_mended
+        status = 422 if disliked else 200 if Endpoint.is_up else 503
+        if status == 200:
             Endpoint.accepted.append(self.headers["webhook-id"])
         print(f"   POST {self.path}  webhook-id: {self.headers['webhook-id']}  -> {status}", flush=True)
         self.send_response(status)
@@ -71,19 +76,22 @@ def main():
         )
         outputs = prepare(client("cloudformation"), client("lambda"))
         show_outage(client("sqs"), outputs)
+        show_dead_letter(client("sqs"), outputs, environment)
         title("The log (sam logs)")
         run(["sam", "logs", "--stack-name", STACK, "--name", "Function"], environment)
     finally:
         emulator.end()
-    if sorted(Endpoint.accepted) != [f"demo-{n}" for n in range(OUTCOMES)]:
+    if sorted(Endpoint.accepted) != [f"demo-{n}" for n in range(OUTCOMES)] + [REJECTED]:
         sys.exit(f"accepted: {Endpoint.accepted}")
-    print(f"\nall {OUTCOMES} outcomes arrived, each once")
+    print(f"\nall {OUTCOMES + 1} outcomes arrived, each once")
 
 
 def run(command, environment):
     result = subprocess.run(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if result.returncode != 0:
         sys.exit(f"{' '.join(command)}:\n{result.stdout}")
+    if command[0] == "cargo":
+        print("\n".join(f"   {line}" for line in result.stdout.splitlines()))
     if command[1] == "logs":
         print("\n".join(f"   {line}" for line in result.stdout.splitlines() if '"message"' in line))
 
@@ -104,20 +112,41 @@ def prepare(cloudformation, functions):
 def show_outage(sqs, outputs):
     title("The endpoint is down, and outcomes arrive")
     for n in range(OUTCOMES):
-        outcome = dict(json.loads((EVENTS / "matched.json").read_text()), run_id=f"demo-{n}")
-        sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(outcome))
-    waiting = lambda: sum(
-        int(count)
-        for name, count in sqs.get_queue_attributes(
-            QueueUrl=outputs["RetryQueueUrl"], AttributeNames=["All"]
-        )["Attributes"].items()
-        if name.startswith("ApproximateNumberOfMessages")
-    )
+        send(sqs, outputs, f"demo-{n}")
+    waiting = lambda: count(sqs, outputs["RetryQueueUrl"])
     until(lambda: waiting() == OUTCOMES, "the outcomes to wait in the retry queue")
     print(f"   {waiting()} deliveries wait in the retry queue")
     title("The endpoint comes back")
     Endpoint.is_up = True
     until(lambda: len(Endpoint.accepted) >= OUTCOMES and waiting() == 0, "the outcomes to arrive")
+
+
+def show_dead_letter(sqs, outputs, environment):
+    title("The endpoint rejects an outcome, which becomes a dead letter")
+    send(sqs, outputs, REJECTED)
+    until(lambda: count(sqs, outputs["DeadLetterQueueUrl"]) == 1, "the dead letter")
+    environment = dict(
+        environment, DEAD_LETTER_QUEUE_URL=outputs["DeadLetterQueueUrl"], RETRY_QUEUE_URL=outputs["RetryQueueUrl"]
+    )
+    print("   dead-letters list")
+    run(DEAD_LETTERS + ["list"], environment)
+    title("The endpoint has been mended, and the dead letter is redriven")
+    Endpoint.is_mended = True
+    print("   dead-letters redrive --destination default --code rejected --yes")
+    run(DEAD_LETTERS + ["redrive", "--destination", "default", "--code", "rejected", "--yes"], environment)
+    until(lambda: REJECTED in Endpoint.accepted, "the outcome to arrive")
+    until(lambda: count(sqs, outputs["DeadLetterQueueUrl"]) == 0, "the dead-letter queue to be empty")
+
+
+def send(sqs, outputs, run_id):
+    outcome = dict(json.loads((EVENTS / "matched.json").read_text()), run_id=run_id)
+    sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(outcome))
+
+
+def count(sqs, queue):
+    """Messages in a queue: visible, delayed and in flight."""
+    attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    return sum(int(value) for name, value in attributes.items() if name.startswith("ApproximateNumberOfMessages"))
 
 
 def until(condition, what):
