@@ -14,7 +14,7 @@ export AWS_DEFAULT_REGION ?= eu-west-1
 PROFILE := shaped
 CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --all-features --cargo-profile,cargo test --all-features --profile)
 
-.PHONY: help demo demo-aws test seeded-bugs check lint format clippy doc template deny advisories build tools
+.PHONY: help demo demo-aws test campaign seeded-bugs check lint format clippy doc template deny advisories build tools
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ demo-aws: tools $(VENV)/.ministack ## Deploy the template into an emulator of AW
 
 test: tools ## Run all tests
 	$(CARGO_TEST) $(PROFILE)
+
+campaign: tools ## Deliver 20,000 outcomes while everything around the function fails (about half an hour)
+	CAMPAIGN_FULL=1 cargo test --all-features --profile $(PROFILE) --test campaign -- --nocapture
 
 seeded-bugs: tools ## Test the tests: each known bug must be caught
 	tools/seeded-bugs.sh

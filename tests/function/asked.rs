@@ -5,12 +5,12 @@ use std::time::Duration;
 use rcgen::date_time_ymd;
 use serde_json::{Value, json};
 
+use super::authority::{Authority, Options, serve};
 use super::aws::Aws;
 use super::receiver::{Receiver, Reply};
 use super::registry::items;
 use super::runtime::{Function, OwnRuntime, document, free_port, vars};
 use super::samples::sample;
-use super::tls::{Authority, Options, serve};
 
 fn probe(id: &str) -> String {
     json!({ "probe": id }).to_string()

@@ -22,9 +22,15 @@ pub(crate) struct Aws {
 
 impl Aws {
     pub(crate) async fn start() -> Self {
+        Self::start_as(&["moto_server"]).await
+    }
+
+    /// Starts moto as a program of the virtual environment.
+    pub(crate) async fn start_as(command: &[&str]) -> Self {
         let port = free_port();
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/moto_server");
-        let child = Command::new(program)
+        let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin");
+        let child = Command::new(programs.join(command[0]))
+            .args(&command[1..])
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -108,8 +114,12 @@ impl Aws {
 
     /// Receives what is visible, as records of the event that Lambda makes of it.
     pub(crate) async fn receive(&self, queue: &str) -> Vec<Value> {
+        self.receive_some(queue, 10).await
+    }
+
+    pub(crate) async fn receive_some(&self, queue: &str, most: usize) -> Vec<Value> {
         let request = json!({
-            "QueueUrl": queue, "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"],
+            "QueueUrl": queue, "MaxNumberOfMessages": most, "MessageAttributeNames": ["All"],
             "MessageSystemAttributeNames": ["All"], "AttributeNames": ["All"],
         });
         let answer = self.call("AmazonSQS.ReceiveMessage", request).await;
@@ -241,9 +251,8 @@ async fn relay(
         return stream.write_all((head + &body).as_bytes()).await.ok();
     }
     let mut upstream = TcpStream::connect(("127.0.0.1", to)).await.ok()?;
-    upstream.write_all(head.trim_end().as_bytes()).await.ok()?;
-    upstream.write_all(b"\r\nConnection: close\r\n\r\n").await.ok()?;
-    upstream.write_all(&body).await.ok()?;
+    let head = format!("{}\r\nConnection: close\r\n\r\n", head.trim_end());
+    upstream.write_all(&[head.as_bytes(), &body].concat()).await.ok()?;
     let mut answer = Vec::new();
     upstream.read_to_end(&mut answer).await.ok()?;
     stream.write_all(&answer).await.ok()?;

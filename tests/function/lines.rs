@@ -9,13 +9,14 @@ use std::time::Duration;
 use detection_outcome_handler::domain::code::Code;
 use serde_json::{Value, json};
 
+use super::authority::Authority;
 use super::aws::Trouble;
 use super::failures::full_backlog;
 use super::queues::{Bench, LONG};
 use super::receiver::{Receiver, Reply, Request};
 use super::runtime::{OwnRuntime, free_port, vars};
 use super::samples::sample;
-use super::tls::{Authority, wrong_servers};
+use super::tls::wrong_servers;
 
 /// Failures that have no snapshot, and why.
 const NOT_PRODUCED: [(Code, &str); 3] = [

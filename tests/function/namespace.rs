@@ -4,17 +4,17 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 
+use super::authority::{Authority, Options, serve_on};
 use super::lines::snapshot;
+use super::network::{Says, ips, name_server, run, run_inside, set_up};
 use super::runtime::{Function, vars};
 use super::samples::sample;
-use super::tls::{Authority, Options, serve_on};
 
 const PUBLIC: &str = "93.184.216.34";
 const PRIVATE: &str = "10.20.0.5";
@@ -22,23 +22,7 @@ const METADATA: &str = "169.254.169.254";
 
 #[test]
 fn names_and_addresses_are_judged_where_they_are_dialled() {
-    let mut command = Command::new("unshare");
-    if Command::new("id").arg("-u").output().unwrap().stdout != b"0\n" {
-        command.arg("--map-root-user");
-    }
-    let output = command
-        .args(["--net", "--mount", "--"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "namespace::inside", "--ignored", "--nocapture"])
-        .output()
-        .expect("`unshare` of util-linux");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-}
-
-fn run(command: &str) {
-    let output = Command::new("sh").args(["-c", command]).output().unwrap();
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    run_inside("namespace::inside");
 }
 
 /// A listener that must not be touched; it counts who does.
@@ -68,88 +52,23 @@ async fn redirecting(address: &str) {
     });
 }
 
-type Script = HashMap<&'static str, Vec<Vec<IpAddr>>>;
-
-/// A name server: each name has a list of answers, one per look-up, the last for all that follow.
-async fn name_server(script: Script) -> Arc<Mutex<HashMap<String, usize>>> {
-    let socket = UdpSocket::bind("127.0.0.1:53").await.unwrap();
+/// A name server: each name has a list of answers, one per look-up, the last for all that follow. It counts look-ups.
+async fn scripted_names(script: HashMap<&'static str, Vec<Vec<IpAddr>>>) -> Arc<Mutex<HashMap<String, usize>>> {
     let asked: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
     let count = asked.clone();
-    tokio::spawn(async move {
-        let mut query = [0; 512];
-        while let Ok((length, from)) = socket.recv_from(&mut query).await {
-            if let Some(answer) = respond(&query[..length], &script, &count) {
-                let _ = socket.send_to(&answer, from).await;
-            }
+    name_server(move |name, is_v6| {
+        let mut asked = count.lock().unwrap();
+        let looked_up = asked.entry(format!("{name} {is_v6}")).or_default();
+        *looked_up += 1;
+        match (name, script.get(name)) {
+            ("silent.example", _) => Says::Nothing,
+            ("servfail.example", _) => Says::Code(2),
+            (_, Some(answers)) => Says::Addresses(answers[(*looked_up - 1).min(answers.len() - 1)].clone()),
+            (_, None) => Says::Code(3),
         }
-    });
+    })
+    .await;
     asked
-}
-
-/// RFC 1035, section 4: the header, the question as it came, and an answer per address.
-fn respond(query: &[u8], script: &Script, asked: &Mutex<HashMap<String, usize>>) -> Option<Vec<u8>> {
-    let (mut name, mut at) = (String::new(), 12);
-    while query[at] != 0 {
-        let length = usize::from(query[at]);
-        name += &String::from_utf8_lossy(&query[at + 1..=at + length]);
-        name.push('.');
-        at += 1 + length;
-    }
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let is_v6 = query[at + 2] == 28;
-    let question = &query[12..at + 5];
-    let looked_up = {
-        let mut asked = asked.lock().unwrap();
-        let count = asked.entry(format!("{name} {is_v6}")).or_default();
-        *count += 1;
-        *count - 1
-    };
-    if name == "silent.example" {
-        return None;
-    }
-    let answers = script.get(name.as_str());
-    // SERVFAIL for names of that kind, NXDOMAIN for unknown ones.
-    let code = if name == "servfail.example" {
-        2
-    } else if answers.is_none() {
-        3
-    } else {
-        0
-    };
-    let addresses: Vec<_> = answers
-        .map(|answers| {
-            answers[looked_up.min(answers.len() - 1)].iter().filter(|ip| ip.is_ipv6() == is_v6).copied().collect()
-        })
-        .unwrap_or_default();
-    let mut answer = query[..2].to_vec();
-    answer.extend([0x81, 0x80 | code, 0, 1, 0, u8::try_from(addresses.len()).unwrap(), 0, 0, 0, 0]);
-    answer.extend(question);
-    for ip in addresses {
-        let octets = match ip {
-            IpAddr::V4(ip) => ip.octets().to_vec(),
-            IpAddr::V6(ip) => ip.octets().to_vec(),
-        };
-        answer.extend([
-            0xc0,
-            12,
-            0,
-            if is_v6 { 28 } else { 1 },
-            0,
-            1,
-            0,
-            0,
-            0,
-            0,
-            0,
-            u8::try_from(octets.len()).unwrap(),
-        ]);
-        answer.extend(octets);
-    }
-    Some(answer)
-}
-
-fn ips(list: &[&str]) -> Vec<IpAddr> {
-    list.iter().map(|ip| ip.parse().unwrap()).collect()
 }
 
 /// Sends the sample to a URL as many times as results are expected, and compares their codes.
@@ -169,19 +88,11 @@ async fn expect(url: &str, variables: &[(&str, &str)], codes: &[&str]) -> Vec<se
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs inside a network namespace, started by the test above"]
 async fn inside() {
-    // Not by accident on a machine's own network.
-    assert!(
-        std::fs::read_to_string("/proc/net/dev").unwrap().lines().count() <= 3 + 8,
-        "this is no namespace of its own"
-    );
-    run("ip link set lo up");
+    set_up();
     for address in [PUBLIC, PRIVATE, METADATA] {
         run(&format!("ip addr add {address}/32 dev lo"));
     }
     run("ip -6 addr add 2606:2800:220::1/128 dev lo nodad 2>/dev/null || true");
-    run(
-        "echo 'nameserver 127.0.0.1' > /tmp/resolv.$$ && mount --bind /tmp/resolv.$$ /etc/resolv.conf && rm -f /tmp/resolv.$$",
-    );
 
     let authority = Authority::new("namespace");
     let names = ["public.example", "rebind.example", "mixed.example", "private.example"];
@@ -204,7 +115,7 @@ async fn inside() {
         canary(&format!("{PUBLIC}:80")).await,
         canary("[::1]:443").await,
     ];
-    let asked = name_server(HashMap::from([
+    let asked = scripted_names(HashMap::from([
         ("public.example", vec![ips(&[PUBLIC])]),
         (
             "rebind.example",

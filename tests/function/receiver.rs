@@ -142,7 +142,7 @@ async fn answer(stream: TcpStream, script: Arc<Script>, seen: Arc<Mutex<Vec<Requ
 }
 
 /// `None` when the connection is to be closed.
-async fn send<S: AsyncWrite + Unpin>(stream: &mut S, reply: Reply) -> Option<()> {
+pub(crate) async fn send<S: AsyncWrite + Unpin>(stream: &mut S, reply: Reply) -> Option<()> {
     match reply {
         Reply::Status(status) => status_line(stream, status, "").await,
         Reply::Raw(text) => {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -169,8 +170,10 @@ pub(crate) async fn http_post_with(address: &str, path: &str, headers: &str, bod
         "POST {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
+    // At once: in two pieces, the second would wait for the first one's acknowledgement.
+    stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+    // moto's server waits 10 ms for more, unless it is told that there is none.
+    stream.shutdown().await.unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("an HTTP response") + 4;
@@ -197,6 +200,8 @@ fn dechunk(mut rest: &[u8]) -> Vec<u8> {
 /// What the function told the Runtime API about an invocation, or about its start.
 #[derive(Debug)]
 pub(crate) struct Told {
+    /// The request id, if it is about an invocation.
+    pub(crate) id: String,
     /// `response`, `error` or `init`.
     pub(crate) kind: &'static str,
     pub(crate) body: Value,
@@ -215,6 +220,7 @@ struct Api {
     running: Mutex<HashMap<String, oneshot::Sender<Told>>>,
     init: Mutex<Option<Told>>,
     arrived: Notify,
+    over: AtomicBool,
 }
 
 /// A Runtime API as Lambda documents it (runtimes-api.html), with the function behind it.
@@ -222,6 +228,14 @@ pub(crate) struct OwnRuntime {
     child: Mutex<Child>,
     api: Arc<Api>,
     lines: Arc<Mutex<Vec<String>>>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        self.api.over.store(true, Ordering::SeqCst);
+        self.server.abort();
+    }
 }
 
 impl OwnRuntime {
@@ -229,10 +243,10 @@ impl OwnRuntime {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let api = Arc::new(Api::default());
-        let server = api.clone();
-        tokio::spawn(async move {
+        let served = api.clone();
+        let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, server.clone()));
+                tokio::spawn(serve(stream, served.clone()));
             }
         });
         let mut child = Command::new(BINARY)
@@ -249,7 +263,7 @@ impl OwnRuntime {
             .spawn()
             .unwrap();
         let lines = collect(&mut child);
-        Self { child: Mutex::new(child), api, lines }
+        Self { child: Mutex::new(child), api, lines, server }
     }
 
     /// Hands over an event with a deadline that is `left` away.
@@ -285,6 +299,28 @@ impl OwnRuntime {
         panic!("the function goes on running");
     }
 
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.lock().unwrap().id()
+    }
+
+    /// Sends the process a signal, such as `-STOP`.
+    pub(crate) async fn signal(&self, signal: &str) {
+        if let Some(pid) = self.pid() {
+            let _ = Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status().await;
+        }
+    }
+
+    /// Whether the process has ended.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.child.lock().unwrap().try_wait().unwrap().is_some()
+    }
+
+    /// Everything on standard output, when the process is ending.
+    pub(crate) async fn lines_at_its_end(&self) -> Vec<String> {
+        self.ended().await;
+        std::mem::take(&mut self.lines.lock().unwrap())
+    }
+
     pub(crate) async fn output(&self) -> String {
         tokio::time::sleep(Duration::from_millis(60)).await;
         self.lines.lock().unwrap().join("\n")
@@ -300,15 +336,16 @@ async fn serve(stream: TcpStream, api: Arc<Api>) {
     while let Some((head, body)) = super::receiver::read_request(&mut stream).await {
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let (headers, answer) = if path.ends_with("/invocation/next") {
-            let pending = next(&api).await;
+            let Some(pending) = next(&api).await else { return };
             api.running.lock().unwrap().insert(pending.id, pending.told);
             (pending.headers, pending.event)
         } else {
-            let told = |kind| Told { kind, body: serde_json::from_slice(&body).unwrap_or_default() };
+            let id = path.split('/').nth(4).unwrap_or_default();
+            let told = |kind| Told { id: id.to_owned(), kind, body: serde_json::from_slice(&body).unwrap_or_default() };
             let kind = if path.ends_with("/response") { "response" } else { "error" };
             if path.ends_with("/init/error") {
                 *api.init.lock().unwrap() = Some(told("init"));
-            } else if let Some(sender) = path.split('/').nth(4).and_then(|id| api.running.lock().unwrap().remove(id)) {
+            } else if let Some(sender) = api.running.lock().unwrap().remove(id) {
                 let _ = sender.send(told(kind));
             }
             (String::new(), "{}".to_owned())
@@ -317,18 +354,19 @@ async fn serve(stream: TcpStream, api: Arc<Api>) {
             "HTTP/1.1 200 OK\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             answer.len()
         );
-        if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(answer.as_bytes()).await.is_err() {
+        if stream.write_all((head + &answer).as_bytes()).await.is_err() {
             return;
         }
     }
 }
 
-async fn next(api: &Api) -> Pending {
-    loop {
+async fn next(api: &Api) -> Option<Pending> {
+    while !api.over.load(Ordering::SeqCst) {
         let arrived = api.arrived.notified();
         if let Some(pending) = api.waiting.lock().unwrap().pop() {
-            return pending;
+            return Some(pending);
         }
         let _ = tokio::time::timeout(Duration::from_millis(100), arrived).await;
     }
+    None
 }

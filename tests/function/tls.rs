@@ -1,100 +1,14 @@
 //! Servers that get TLS wrong, each in its own way, and one that gets it right.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use tokio_rustls::rustls::version;
 
+use super::authority::{Authority, Options, serve};
 use super::runtime::{Function, local, vars};
 use super::samples::sample;
-
-/// A private authority, and the file that makes the function trust it.
-pub(crate) struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    pub(crate) bundle: PathBuf,
-}
-
-impl Authority {
-    pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let bundle = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.pem", std::process::id()));
-        std::fs::write(&bundle, issuer.pem()).unwrap();
-        Self { issuer, bundle }
-    }
-
-    /// A server's configuration with a certificate of this authority.
-    pub(crate) fn server(&self, change: impl FnOnce(&mut CertificateParams), options: &Options) -> ServerConfig {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-        change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        self.config(certificate.der().clone(), key, options)
-    }
-
-    fn config(&self, certificate: CertificateDer<'static>, key: KeyPair, options: &Options) -> ServerConfig {
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let builder =
-            ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&options.versions).unwrap();
-        let builder = if options.demand_client_certificate {
-            let mut roots = RootCertStore::empty();
-            roots.add(self.issuer.der().clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-            builder.with_client_cert_verifier(verifier)
-        } else {
-            builder.with_no_client_auth()
-        };
-        builder
-            .with_single_cert(vec![certificate], PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))
-            .unwrap()
-    }
-}
-
-pub(crate) struct Options {
-    versions: Vec<&'static SupportedProtocolVersion>,
-    demand_client_certificate: bool,
-}
-
-impl Options {
-    pub(crate) fn usual() -> Self {
-        Self { versions: vec![&version::TLS13, &version::TLS12], demand_client_certificate: false }
-    }
-}
-
-/// Serves 200 over TLS.
-pub(crate) async fn serve(config: ServerConfig) -> u16 {
-    serve_on("127.0.0.1:0".parse().unwrap(), config).await
-}
-
-/// The same at a chosen address.
-pub(crate) async fn serve_on(address: SocketAddr, config: ServerConfig) -> u16 {
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind(address).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let mut stream = acceptor.accept(stream).await.ok()?;
-                let mut request = vec![0; 65536];
-                // The request fits into one read or is not looked at further.
-                let _ = stream.read(&mut request).await.ok()?;
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.ok()
-            });
-        }
-    });
-    port
-}
 
 /// Answers the first bytes with others, and then closes or holds the connection.
 async fn odd_server(answer: &'static [u8], hold: bool) -> u16 {
@@ -137,15 +51,6 @@ async fn a_private_authority_is_trusted_by_its_bundle_alone() {
 
 /// Servers that get it wrong: the port of each, the code of its fault, and what the cause says of this very case.
 pub(crate) async fn wrong_servers(authority: &Authority) -> Vec<(u16, &'static str, &'static str)> {
-    let self_signed = |is_ca: IsCa| {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.is_ca = is_ca;
-        let certificate = params.self_signed(&key).unwrap();
-        authority.config(certificate.der().clone(), key, &Options::usual())
-    };
-    let demanding_13 = Options { versions: vec![&version::TLS13], demand_client_certificate: true };
-    let demanding_12 = Options { versions: vec![&version::TLS12], demand_client_certificate: true };
     vec![
         (
             serve(authority.server(|p| p.not_after = date_time_ymd(2020, 2, 1), &Options::usual())).await,
@@ -169,8 +74,8 @@ pub(crate) async fn wrong_servers(authority: &Authority) -> Vec<(u16, &'static s
             "tls_wrong_name",
             "it is for a.example, b.example",
         ),
-        (serve(self_signed(IsCa::NoCa)).await, "tls_unknown_issuer", ""),
-        (serve(self_signed(IsCa::Ca(BasicConstraints::Unconstrained))).await, "tls_ca_as_server", ""),
+        (serve(authority.self_signed(IsCa::NoCa)).await, "tls_unknown_issuer", ""),
+        (serve(authority.self_signed(IsCa::Ca(BasicConstraints::Unconstrained))).await, "tls_ca_as_server", ""),
         (
             serve(authority.server(
                 |p| p.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth],
@@ -180,8 +85,8 @@ pub(crate) async fn wrong_servers(authority: &Authority) -> Vec<(u16, &'static s
             "tls_certificate",
             "",
         ),
-        (serve(authority.server(|_| {}, &demanding_13)).await, "tls_client_certificate", ""),
-        (serve(authority.server(|_| {}, &demanding_12)).await, "tls_client_certificate", ""),
+        (serve(authority.server(|_| {}, &Options::demanding(&version::TLS13))).await, "tls_client_certificate", ""),
+        (serve(authority.server(|_| {}, &Options::demanding(&version::TLS12))).await, "tls_client_certificate", ""),
         (odd_server(b"HTTP/1.1 400 Bad Request\r\n\r\n", false).await, "tls_plain_http", ""),
         (odd_server(b"", false).await, "tls_cut", ""),
         (odd_server(b"", true).await, "tls_timeout", ""),

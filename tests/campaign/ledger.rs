@@ -1,0 +1,189 @@
+//! What was accepted, what arrived, what was said about it, and what may explain that something arrived twice.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::kinds::{Fault, Odd};
+use crate::plan::{Plan, number};
+use crate::receiver::Request;
+
+pub(crate) struct Ledger {
+    pub(crate) plan: Arc<Plan>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) accepted: BTreeSet<usize>,
+    /// By outcome and destination.
+    pub(crate) deliveries: HashMap<(usize, usize), Delivery>,
+    /// Faults that may repeat all deliveries of an outcome: kills, failed writes, duplicate receives.
+    pub(crate) excused: HashMap<usize, u32>,
+    /// How often each fault happened.
+    pub(crate) faults: BTreeMap<String, u64>,
+    /// Rules that were seen broken.
+    pub(crate) broken: Vec<String>,
+    /// Result lines by outcome, and those without one.
+    pub(crate) lines: HashMap<usize, u32>,
+    pub(crate) refused_lines: usize,
+    watched: HashMap<usize, Arc<Notify>>,
+}
+
+/// One outcome at one destination.
+#[derive(Default)]
+pub(crate) struct Delivery {
+    /// Whole requests that arrived.
+    pub(crate) requests: u32,
+    /// Those that were answered 2xx.
+    pub(crate) taken: u32,
+    /// Those of which the function cannot know whether they were taken.
+    pub(crate) ambiguous: u32,
+    pub(crate) filtered_lines: u32,
+    pub(crate) delivered_lines: u32,
+    pub(crate) timed_out_lines: u32,
+}
+
+/// What a receiver does with a request.
+pub(crate) enum Act {
+    Take,
+    Refuse(u16),
+    Odd(Odd),
+}
+
+impl Ledger {
+    pub(crate) fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, state: Mutex::default() }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn count(&self, fault: &str) {
+        *self.state().faults.entry(fault.to_owned()).or_default() += 1;
+    }
+
+    pub(crate) fn broken(&self, what: String) {
+        self.state().broken.push(what);
+    }
+
+    /// A fault that may repeat what these outcomes' destinations have got.
+    pub(crate) fn excuse(&self, outcomes: &[usize]) {
+        let mut state = self.state();
+        for n in outcomes {
+            *state.excused.entry(*n).or_default() += 1;
+        }
+    }
+
+    /// Tells when one of these outcomes has been taken by a receiver.
+    pub(crate) fn watch(&self, outcomes: &[usize]) -> Arc<Notify> {
+        let taken = Arc::new(Notify::new());
+        self.state().watched.extend(outcomes.iter().map(|n| (*n, taken.clone())));
+        taken
+    }
+
+    /// A whole request has arrived: it must be the payload byte for byte, under the outcome's one identity.
+    pub(crate) fn arrived(&self, request: &Request) -> Act {
+        let text = String::from_utf8_lossy(&request.body);
+        let path = request.head.split(' ').nth(1).unwrap_or_default();
+        let (Some(n), Some(kind)) = (number(&text), self.plan.kind(path.trim_start_matches('/'))) else {
+            self.broken(format!("a request that nobody sent: {}", request.head));
+            return Act::Take;
+        };
+        let planned = self.plan.planned(n);
+        if planned.payload.as_bytes() != request.body {
+            self.broken(format!("the payload of outcome {n} is not as it was sent"));
+        }
+        if request.header("webhook-id") != Some(&*planned.webhook_id) {
+            self.broken(format!(
+                "outcome {n} came as {:?}, not as {}",
+                request.header("webhook-id"),
+                planned.webhook_id
+            ));
+        }
+        if !planned.kinds.contains(&kind) {
+            self.broken(format!("outcome {n} came to {path}, where no route leads"));
+        }
+        let mut state = self.state();
+        let delivery = state.deliveries.entry((n, kind)).or_default();
+        delivery.requests += 1;
+        let fails = delivery.requests <= self.plan.failures(n, kind);
+        let act = match self.plan.kinds[kind].fault {
+            Fault::Status(status) if fails => Act::Refuse(status),
+            Fault::Odd(odd) if fails => Act::Odd(odd),
+            _ => Act::Take,
+        };
+        match act {
+            Act::Take => delivery.taken += 1,
+            Act::Odd(odd) if odd.is_taken() => delivery.taken += 1,
+            Act::Odd(odd) if !odd.is_refused() => delivery.ambiguous += 1,
+            Act::Odd(_) | Act::Refuse(_) => {}
+        }
+        if !matches!(act, Act::Take) {
+            *state.faults.entry(self.plan.kinds[kind].name.clone()).or_default() += 1;
+        }
+        if !matches!(act, Act::Refuse(_))
+            && let Some(watcher) = state.watched.get(&n)
+        {
+            watcher.notify_one();
+        }
+        act
+    }
+
+    /// Reads what a sandbox wrote. An answered invocation owes each of its records its lines, neither more nor less.
+    pub(crate) fn read_log(&self, lines: &[String], answered: &HashMap<String, Vec<Handed>>) {
+        let mut said: HashMap<&str, HashMap<Option<usize>, usize>> = HashMap::new();
+        let lines: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        for line in lines.iter().filter(|line| line["result"].is_string() && line["code"] != "unknown_event") {
+            // What is no outcome is told apart by nothing, although its name may have been readable.
+            let n = line["detection_name"].as_str().filter(|_| line["result"] != "refused").and_then(number);
+            *said.entry(line["request_id"].as_str().unwrap_or_default()).or_default().entry(n).or_default() += 1;
+            let mut state = self.state();
+            let Some(n) = n else {
+                state.refused_lines += 1;
+                continue;
+            };
+            *state.lines.entry(n).or_default() += 1;
+            let Some(kind) = line["destination"].as_str().and_then(|id| self.plan.kind(id)) else { continue };
+            let fault = match line["code"].as_str() {
+                Some("connect_refused" | "connect_timeout") => Some(self.plan.kinds[kind].name.clone()),
+                Some("panic") => Some("panic".to_owned()),
+                Some("deadline") => Some("deadline expired".to_owned()),
+                _ => matches!(self.plan.kinds[kind].fault, Fault::Configured(_))
+                    .then(|| self.plan.kinds[kind].name.clone()),
+            };
+            if let Some(fault) = fault {
+                *state.faults.entry(fault).or_default() += 1;
+            }
+            let delivery = state.deliveries.entry((n, kind)).or_default();
+            match line["result"].as_str() {
+                Some("filtered") => delivery.filtered_lines += 1,
+                Some("delivered") => delivery.delivered_lines += 1,
+                _ if line["ambiguous"] == true && line["code"] != "connection_lost" => delivery.timed_out_lines += 1,
+                _ => {}
+            }
+        }
+        for (request, records) in answered {
+            let said = said.remove(request.as_str()).unwrap_or_default();
+            for Handed { n, at_least, at_most } in records {
+                let count = said.get(n).copied().unwrap_or(0);
+                if count < *at_least || count > *at_most {
+                    let mut state = self.state();
+                    state.broken.push(format!(
+                        "outcome {n:?} has {count} result lines in {request}, owed are {at_least} to {at_most}"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// A record that was handed over, and how many result lines it is owed. Records without an outcome are counted together.
+pub(crate) struct Handed {
+    pub(crate) n: Option<usize>,
+    pub(crate) at_least: usize,
+    pub(crate) at_most: usize,
+}
