@@ -51,6 +51,9 @@ type Fields<'a> = HashMap<String, &'a RawValue>;
 /// SNS inside EventBridge inside SQS and the like; deeper nesting is nobody's pipeline.
 const MAX_DEPTH: usize = 4;
 
+/// What a record of an event has to be.
+const A_RECORD: &str = "an SQS or SNS record";
+
 /// Opens an event. `Err` when nothing in it can be told apart as a record.
 pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
     let fields = members(event.get()).map_err(|_| UnknownShape)?;
@@ -79,22 +82,28 @@ fn asked(fields: &Fields<'_>) -> Result<Event, UnknownShape> {
 
 fn open_records(array: &RawValue) -> Result<Event, UnknownShape> {
     let items: Vec<&RawValue> = serde_json::from_str(array.get()).map_err(|_| UnknownShape)?;
-    let mut opened = Vec::with_capacity(items.len());
-    let mut is_batch = items.is_empty();
-    for (index, item) in items.iter().enumerate() {
-        let fields = members(item.get()).unwrap_or_default();
-        if let Some(message) = sns_message(&fields) {
-            let outcomes = unwrap_string(message, &format!("Records[{index}].Sns.Message"), 0);
-            let received = Bytes::copy_from_slice(item.get().as_bytes());
-            opened.extend(records(Origin::Sns, None, outcomes, &received));
-        } else if is_sqs(&fields) {
-            is_batch = true;
-            opened.extend(open_message(item, &fields, index));
-        } else {
-            return Err(UnknownShape);
-        }
+    let items: Vec<_> = items.into_iter().map(|item| (item, members(item.get()).unwrap_or_default())).collect();
+    let sources: Vec<_> = items.iter().map(|(_, fields)| source(fields)).collect();
+    let is_batch = items.is_empty() || sources.iter().any(|source| matches!(source, Source::Sqs));
+    // One that is recognised tells what the event is: beside it, an odd one is its own affair.
+    if !items.is_empty() && sources.iter().all(|source| matches!(source, Source::Unknown)) {
+        return Err(UnknownShape);
     }
-    Ok(Event::Outcomes(Outcomes { is_batch, records: opened }))
+    let open = |(index, ((item, fields), source)): (usize, (&(&RawValue, Fields<'_>), Source<'_>))| match source {
+        Source::Sns(message) => {
+            let outcomes = unwrap_string(message, &format!("Records[{index}].Sns.Message"), 0);
+            records(Origin::Sns, None, outcomes, &Bytes::copy_from_slice(item.get().as_bytes()))
+        }
+        Source::Sqs => open_message(item, fields, index),
+        Source::Unknown => {
+            let origin = if is_batch { Origin::Sqs } else { Origin::Sns };
+            let message = is_batch.then(|| Message { id: message_id(fields), ..Message::default() });
+            let refused = Err(Problem::new(format!("Records[{index}]"), A_RECORD).into());
+            records(origin, message.as_ref(), vec![refused], &Bytes::copy_from_slice(item.get().as_bytes()))
+        }
+    };
+    let records = items.iter().zip(sources).enumerate().flat_map(open).collect();
+    Ok(Event::Outcomes(Outcomes { is_batch, records }))
 }
 
 /// Records that were cut from the same thing.
@@ -112,7 +121,7 @@ fn records(
 fn open_message(item: &RawValue, fields: &Fields<'_>, index: usize) -> Vec<Record> {
     // AWS's type where it fits; a message that it cannot hold is no reason to lose the id or the body.
     let message: SqsMessage = serde_json::from_str(item.get()).unwrap_or_default();
-    let id = fields.get("messageId").and_then(|id| string(id)).filter(|id| !id.is_empty());
+    let id = message_id(fields);
     let path = format!("Records[{index}].body");
     let (outcomes, received) = match (&message.body, fields.get("body")) {
         (Some(body), _) => {
@@ -145,11 +154,27 @@ fn control(message: SqsMessage) -> Message {
     }
 }
 
-fn is_sqs(fields: &Fields<'_>) -> bool {
-    match fields.get("eventSource").and_then(|source| string(source)) {
+/// Who wrote a record of an event.
+enum Source<'a> {
+    Sns(&'a RawValue),
+    Sqs,
+    Unknown,
+}
+
+fn source<'a>(fields: &Fields<'a>) -> Source<'a> {
+    let is_sqs = || match fields.get("eventSource").and_then(|source| string(source)) {
         Some(source) => source == "aws:sqs",
         None => fields.contains_key("body") || fields.contains_key("messageId"),
+    };
+    match sns_message(fields) {
+        Some(message) => Source::Sns(message),
+        None if is_sqs() => Source::Sqs,
+        None => Source::Unknown,
     }
+}
+
+fn message_id(fields: &Fields<'_>) -> Option<String> {
+    fields.get("messageId").and_then(|id| string(id)).filter(|id| !id.is_empty())
 }
 
 fn sns_message<'a>(fields: &Fields<'a>) -> Option<&'a RawValue> {
@@ -203,7 +228,7 @@ fn unwrap_item(item: &RawValue, index: usize, depth: usize) -> Vec<Result<Outcom
     let fields = members(item.get()).unwrap_or_default();
     match sns_message(&fields).or_else(|| fields.get("body").copied()) {
         Some(text) => unwrap_string(text, &format!("Records[{index}]"), depth + 1),
-        None => vec![Err(Problem::new(format!("Records[{index}]"), "an SNS or SQS record").into())],
+        None => vec![Err(Problem::new(format!("Records[{index}]"), A_RECORD).into())],
     }
 }
 

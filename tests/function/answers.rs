@@ -62,6 +62,25 @@ async fn a_failed_message_without_an_id_fails_the_batch_so_that_it_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_record_is_refused_by_itself_and_the_good_ones_beside_it_are_sent() {
+    let receiver = picky_receiver().await;
+    let function = Function::start(local(&receiver.url())).await;
+    let good = message("good", &outcome(json!({})));
+    let named = json!({ "messageId": "odd", "eventSource": "aws:kinesis", "kinesis": {} });
+    assert_eq!(function.invoke(&batch(&[named.clone(), good.clone()])).await, failures(&["odd"]));
+    assert_eq!(receiver.requests().len(), 1);
+    // Nothing can name it to SQS, so only the failure of the whole batch keeps it.
+    for odd in [json!(5), json!(null), json!("text"), json!([]), json!({})] {
+        let sent = receiver.requests().len();
+        assert_eq!(function.invoke(&batch(&[odd, good.clone()])).await["errorType"], "Undelivered");
+        assert_eq!(receiver.requests().len(), sent + 1);
+    }
+    let refused = function.results().await.into_iter().filter(|line| line["code"] == "invalid_outcome");
+    assert_eq!(refused.count(), 6);
+    assert_eq!(function.invoke(&batch(&[named])).await["errorType"], "UnknownShape");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_of_a_batch_are_delivered_side_by_side() {
     let receiver = Receiver::start(Reply::Slow(Duration::from_millis(500), 200)).await;
     let function = Function::start(local(&receiver.url())).await;

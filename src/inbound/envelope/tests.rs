@@ -87,6 +87,24 @@ fn a_bad_record_keeps_its_id_and_leaves_its_neighbours_alone() {
 }
 
 #[test]
+fn what_is_no_record_is_refused_and_leaves_its_neighbours_alone() {
+    for odd in ["5", "null", "\"text\"", "[]", "{}", r#"{"eventSource":"aws:kinesis","kinesis":{"data":"e30="}}"#] {
+        for good in [sqs(OUTCOME), json!({ "EventSource": "aws:sns", "Sns": notification(OUTCOME) })] {
+            let event = outcomes(&format!(r#"{{"Records":[{good},{odd}]}}"#));
+            let [sent, refused] = event.records.as_slice() else { panic!("{odd}") };
+            assert!(sent.outcome.is_ok() && refused.origin == sent.origin, "{odd}");
+            assert_eq!(refused.message.is_some(), event.is_batch, "{odd}");
+            assert_eq!(refused.received, odd.as_bytes());
+            let problems = &refused.outcome.as_ref().unwrap_err().problems;
+            assert_eq!(problems[..], [Problem::new("Records[1]", "an SQS or SNS record")]);
+        }
+    }
+    let named = json!({ "messageId": "m9", "eventSource": "aws:kinesis" });
+    let event = open_value(&json!({ "Records": [named, sqs(OUTCOME)] }));
+    assert_eq!(event.records[0].message.as_ref().unwrap().id.as_deref(), Some("m9"));
+}
+
+#[test]
 fn the_receive_count_is_taken_from_the_message() {
     assert_eq!(open_value(&json!({ "Records": [sqs(OUTCOME)] })).records[0].message.as_ref().unwrap().receive_count, 3);
 }
