@@ -136,6 +136,31 @@ fn what_earlier_attempts_wrote_about_a_message_is_read() {
 }
 
 #[test]
+fn nothing_foreign_about_a_message_costs_the_destination_that_it_waits_for() {
+    for (path, odd) in [
+        ("/messageAttributes/traceparent", json!({ "dataType": "Binary", "binaryValue": "no base64 !" })),
+        ("/messageAttributes/traceparent", json!({ "dataType": "String", "stringListValues": null, "stringValue": 5 })),
+        ("/messageAttributes/traceparent", json!("text")),
+        ("/attributes/SentTimestamp", json!(1_700_000_000_500_u64)),
+        ("/attributes/SenderId", json!(null)),
+        ("/md5OfBody", json!(7)),
+        ("/awsRegion", json!({})),
+    ] {
+        let mut message = sqs(OUTCOME);
+        message["receiptHandle"] = "receipt".into();
+        message["eventSourceARN"] = "arn:aws:sqs:eu-west-1:123456789012:retry".into();
+        message["attributes"]["SentTimestamp"] = "1700000000500".into();
+        message["messageAttributes"] = json!({ "outcome-destination": { "dataType": "String", "stringValue": "soc" } });
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        message.pointer_mut(parent).unwrap()[name] = odd.clone();
+        let message = open_value(&json!({ "Records": [message] })).records.remove(0).message.unwrap();
+        assert_eq!((message.destination.as_deref(), message.receive_count), (Some("soc"), 3), "{path} = {odd}");
+        assert_eq!(message.sent, SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(1_700_000_000_500)));
+        assert!(message.receipt_handle.is_some() && message.queue.is_some(), "{path} = {odd}");
+    }
+}
+
+#[test]
 fn an_empty_batch_is_a_batch_without_records() {
     let event = open_value(&json!({ "Records": [] }));
     assert!(event.is_batch && event.records.is_empty());
