@@ -53,6 +53,9 @@ const MAX_DEPTH: usize = 4;
 /// What a record of an event has to be.
 const A_RECORD: &str = "an SQS or SNS record";
 
+/// What an envelope has to hold as a string.
+const A_TEXT: &str = "a string with a detection outcome";
+
 /// Opens an event. `Err` when nothing in it can be told apart as a record.
 pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
     let fields = members(event.get()).map_err(|_| UnknownShape)?;
@@ -66,7 +69,10 @@ pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
         Shape::Outcome => return asked(&fields),
     };
     let received = Bytes::copy_from_slice(event.get().as_bytes());
-    Ok(Event::Outcomes(Outcomes { is_batch: false, records: records(origin, None, unwrap(&received, 0), &received) }))
+    Ok(Event::Outcomes(Outcomes {
+        is_batch: false,
+        records: records(origin, None, unwrap(&received, "", 0), &received),
+    }))
 }
 
 /// What an administrator asks by hand. No other envelope may carry it: whoever can send outcomes must not be able to
@@ -90,7 +96,7 @@ fn open_records(array: &RawValue) -> Result<Event, UnknownShape> {
     }
     let open = |(index, ((item, fields), source)): (usize, (&(&RawValue, Fields<'_>), Source<'_>))| match source {
         Source::Sns(message) => {
-            let outcomes = unwrap_string(message, &format!("Records[{index}].Sns.Message"), 0);
+            let outcomes = unwrap_string(message, &format!("Records[{index}].Sns.Message"), 1);
             records(Origin::Sns, None, outcomes, &Bytes::copy_from_slice(item.get().as_bytes()))
         }
         Source::Sqs => open_message(item, fields, index),
@@ -119,15 +125,13 @@ fn records(
 /// One SQS message. Whatever is wrong with it, its id is reported.
 fn open_message(item: &RawValue, fields: &Fields<'_>, index: usize) -> Vec<Record> {
     let path = format!("Records[{index}].body");
-    let (outcomes, received) = match fields.get("body") {
-        None => {
-            let problem = Problem::new(path, "a string with a detection outcome, but it is missing");
-            (vec![Err(problem.into())], Bytes::copy_from_slice(item.get().as_bytes()))
-        }
-        Some(body) => match string(body).map(Bytes::from) {
-            Some(text) => (unwrap(&text, 0), text),
-            None => (unwrap_string(body, &path, 0), Bytes::copy_from_slice(body.get().as_bytes())),
-        },
+    let refused = |expected, raw: &RawValue| {
+        (vec![Err(Problem::new(path.as_str(), expected).into())], Bytes::copy_from_slice(raw.get().as_bytes()))
+    };
+    let (outcomes, received) = match fields.get("body").map(|body| (body, string(body).map(Bytes::from))) {
+        Some((_, Some(text))) => (unwrap(&text, &path, 0), text),
+        Some((body, None)) => refused(A_TEXT, body),
+        None => refused("a string with a detection outcome, but it is missing", item),
     };
     records(Origin::Sqs, Some(&control(fields)), outcomes, &received)
 }
@@ -206,39 +210,59 @@ fn shape<'a>(fields: &Fields<'a>) -> Shape<'a> {
     }
 }
 
-/// The outcomes in a text: one, unless it is a whole `Records` event.
-fn unwrap(text: &Bytes, depth: usize) -> Vec<Result<Outcome, Refused>> {
+/// The outcomes in a text: one, unless it is a whole `Records` event. `path` is where the text is in the event, `depth`
+/// in how many envelopes it lies that a message's sender or the caller wrote.
+fn unwrap(text: &Bytes, path: &str, depth: usize) -> Vec<Result<Outcome, Refused>> {
     let fields = std::str::from_utf8(text).ok().and_then(|text| members(text).ok()).unwrap_or_default();
+    let parse = || vec![Outcome::parse(text).map_err(|refused| placed(refused, path, depth))];
     if depth >= MAX_DEPTH || is_outcome(&fields) {
-        return vec![Outcome::parse(text)];
+        return parse();
     }
     let cut = |inner: &RawValue| text.slice_ref(inner.get().as_bytes());
     let items: Vec<&RawValue> =
         fields.get("Records").and_then(|records| serde_json::from_str(records.get()).ok()).unwrap_or_default();
     if !items.is_empty() {
-        return items.iter().enumerate().flat_map(|(index, item)| unwrap_item(item, index, depth)).collect();
+        let path = |index| inside(path, &format!("Records[{index}]"));
+        return items.iter().enumerate().flat_map(|(index, item)| unwrap_item(item, &path(index), depth)).collect();
     }
     match shape(&fields) {
-        Shape::Notification(message) => unwrap_string(message, "Message", depth + 1),
-        Shape::EventBridge(detail) => unwrap(&cut(detail), depth + 1),
-        Shape::Outcome => vec![Outcome::parse(text)],
+        Shape::Notification(message) => unwrap_string(message, &inside(path, "Message"), depth + 1),
+        Shape::EventBridge(detail) => unwrap(&cut(detail), &inside(path, "detail"), depth + 1),
+        Shape::Outcome => parse(),
     }
 }
 
 /// One record of a `Records` event that itself lies in a message.
-fn unwrap_item(item: &RawValue, index: usize, depth: usize) -> Vec<Result<Outcome, Refused>> {
+fn unwrap_item(item: &RawValue, path: &str, depth: usize) -> Vec<Result<Outcome, Refused>> {
     let fields = members(item.get()).unwrap_or_default();
-    match sns_message(&fields).or_else(|| fields.get("body").copied()) {
-        Some(text) => unwrap_string(text, &format!("Records[{index}]"), depth + 1),
-        None => vec![Err(Problem::new(format!("Records[{index}]"), A_RECORD).into())],
+    match (sns_message(&fields), fields.get("body")) {
+        (Some(message), _) => unwrap_string(message, &inside(path, "Sns.Message"), depth + 1),
+        (None, Some(body)) => unwrap_string(body, &inside(path, "body"), depth + 1),
+        (None, None) => vec![Err(Problem::new(path, A_RECORD).into())],
     }
 }
 
 fn unwrap_string(value: &RawValue, path: &str, depth: usize) -> Vec<Result<Outcome, Refused>> {
     match string(value) {
-        Some(text) => unwrap(&Bytes::from(text), depth),
-        None => vec![Err(Problem::new(path, "a string with a detection outcome").into())],
+        Some(text) => unwrap(&Bytes::from(text), path, depth),
+        None => vec![Err(Problem::new(path, A_TEXT).into())],
     }
+}
+
+fn inside(path: &str, member: &str) -> String {
+    if path.is_empty() { member.to_owned() } else { format!("{path}.{member}") }
+}
+
+/// Says of problems in which of the nested texts they are. A field of what was sent as it is needs no more than its name.
+fn placed(mut refused: Refused, path: &str, depth: usize) -> Refused {
+    for problem in &mut refused.problems {
+        if problem.path == "$" && !path.is_empty() {
+            path.clone_into(&mut problem.path);
+        } else if depth > 0 {
+            problem.path = inside(path, &problem.path);
+        }
+    }
+    refused
 }
 
 #[cfg(test)]

@@ -206,6 +206,38 @@ fn an_outcome_may_have_fields_named_like_an_envelopes() {
 }
 
 #[test]
+fn a_problem_names_the_text_that_is_meant() {
+    let nameless = OUTCOME.replace("\"severity\":\"HIGH\",", "");
+    let eventbridge = |detail: &str| format!(r#"{{"detail-type":"x","detail":{detail}}}"#);
+    let sns = |message: Value| json!({ "Records": [{ "EventSource": "aws:sns", "Sns": { "Message": message } }] });
+    let in_sqs = |body: &str| json!({ "Records": [sqs(body)] }).to_string();
+    for (event, path) in [
+        (nameless.clone(), "severity"),
+        (eventbridge("[]"), "detail"),
+        (eventbridge("null"), "detail"),
+        (eventbridge("\"text\""), "detail"),
+        (eventbridge(&nameless), "detail.severity"),
+        (notification("hello").to_string(), "Message"),
+        (notification(&nameless).to_string(), "Message.severity"),
+        (sns("hello".into()).to_string(), "Records[0].Sns.Message"),
+        (sns(5.into()).to_string(), "Records[0].Sns.Message"),
+        (sns(nameless.clone().into()).to_string(), "Records[0].Sns.Message.severity"),
+        (in_sqs("hello"), "Records[0].body"),
+        (in_sqs("[]"), "Records[0].body"),
+        (in_sqs(&nameless), "severity"),
+        (in_sqs(&notification("hello").to_string()), "Records[0].body.Message"),
+        (in_sqs(&notification(&nameless).to_string()), "Records[0].body.Message.severity"),
+        (in_sqs(&eventbridge("[]")), "Records[0].body.detail"),
+        (in_sqs(&in_sqs("hello")), "Records[0].body.Records[0].body"),
+        (in_sqs(&sns(nameless.clone().into()).to_string()), "Records[0].body.Records[0].Sns.Message.severity"),
+        (in_sqs(r#"{"Records":[5]}"#), "Records[0].body.Records[0]"),
+    ] {
+        let refused = outcomes(&event).records.remove(0).outcome.unwrap_err();
+        assert_eq!(refused.problems[0].path, path, "{event}");
+    }
+}
+
+#[test]
 fn endless_nesting_ends() {
     let mut text = OUTCOME.to_owned();
     for _ in 0..20 {
