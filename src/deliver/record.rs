@@ -48,7 +48,7 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
             vec![said(settle(app, case, Finding::Refused(refused.problems.clone())).await)]
         }
         Ok(outcome) => {
-            if !outcome.oddities.is_empty() {
+            if !outcome.oddities.first.is_empty() {
                 telemetry::oddity(outcome);
             }
             deliver_all(app, outcome, record, deadline, &said).await

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde::Deserializer as _;
 use serde_json::value::RawValue;
 
 use super::problem::Problem;
@@ -16,6 +17,26 @@ pub fn members(text: &str) -> Result<HashMap<String, &RawValue>, Problem> {
             _ => Problem::new("$", format!("valid JSON (see {at})")),
         }
     })
+}
+
+/// Looks at each item of a JSON array, unparsed and never all at once; says whether it is an array.
+pub fn each(array: &RawValue, look: impl FnMut(usize, &RawValue)) -> bool {
+    struct Visitor<F>(F);
+    impl<'de, F: FnMut(usize, &RawValue)> serde::de::Visitor<'de> for Visitor<F> {
+        type Value = ();
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an array")
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+            let mut index = 0;
+            while let Some(item) = items.next_element::<&RawValue>()? {
+                (self.0)(index, item);
+                index += 1;
+            }
+            Ok(())
+        }
+    }
+    serde_json::Deserializer::from_str(array.get()).deserialize_seq(Visitor(look)).is_ok()
 }
 
 /// A JSON string's text, or nothing for another type. Lone surrogates, which JSON can spell and Unicode text

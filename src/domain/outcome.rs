@@ -1,14 +1,18 @@
 //! The outcome of a detection's run: what is an outcome, and what is read from it.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::json::{is_integer, members, string};
-use super::problem::{Problem, label};
+use super::problem::{Problem, SHOWN, label, sentence};
+
+mod fields;
+
+use fields::Reader;
 
 /// An outcome that will be delivered: the payload, and the few facts that routing and log lines need.
 #[derive(Debug, Clone)]
@@ -23,7 +27,27 @@ pub struct Outcome {
     pub trace_id: Option<String>,
     pub search_id: Option<String>,
     /// What is unexpected but no reason to hold an alert back.
-    pub oddities: Vec<Problem>,
+    pub oddities: Oddities,
+}
+
+/// The first of what is unexpected; the rest is counted, for an outcome may hold any number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Oddities {
+    pub first: Vec<Problem>,
+    pub more: usize,
+}
+
+impl Oddities {
+    fn add(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.first.len() < SHOWN { self.first.push(problem()) } else { self.more += 1 }
+    }
+}
+
+impl fmt::Display for Oddities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&sentence(&self.first))?;
+        if self.more > 0 { write!(f, "; and {} more", self.more) } else { Ok(()) }
+    }
 }
 
 /// What is sent, and the id it is sent under.
@@ -138,7 +162,7 @@ impl Outcome {
         // JSON's own white space, not Unicode's (RFC 8259, section 2).
         let body = body.trim_matches([' ', '\t', '\n', '\r']);
         let fields = members(body)?;
-        let mut reader = Reader { fields: &fields, refused: Vec::new(), oddities: Vec::new() };
+        let mut reader = Reader::new(&fields);
         let detection_id = reader.required("detection_id", "an integer or a string", |value| {
             string(value).or_else(|| is_integer(value.get()).then(|| value.get().to_owned()))
         });
@@ -184,103 +208,6 @@ fn webhook_id(run_id: Option<&str>, body: &str) -> String {
         let _ = write!(id, "{byte:02x}");
     }
     id
-}
-
-/// Collects problems instead of stopping at the first: a producer fixes them all at once.
-struct Reader<'a> {
-    fields: &'a HashMap<String, &'a RawValue>,
-    refused: Vec<Problem>,
-    oddities: Vec<Problem>,
-}
-
-impl<'a> Reader<'a> {
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.fields.get(name).copied()
-    }
-
-    fn required(
-        &mut self,
-        name: &str,
-        expected: &'static str,
-        read: fn(&RawValue) -> Option<String>,
-    ) -> Option<String> {
-        let Some(value) = self.get(name) else {
-            self.refused.push(Problem::new(name, format!("{expected}, but the field is missing")));
-            return None;
-        };
-        let read = read(value);
-        if read.is_none() {
-            self.refused.push(Problem::new(name, expected));
-        }
-        read
-    }
-
-    /// A new value on the producer's side must not cost an alert: it is an oddity, another type is refused.
-    fn required_value<T>(&mut self, name: &str, expected: &'static str, parse: fn(&str) -> Option<T>, unknown: T) -> T {
-        let Some(text) = self.required(name, expected, string) else { return unknown };
-        parse(&text).unwrap_or_else(|| {
-            self.oddities.push(Problem::new(name, expected));
-            unknown
-        })
-    }
-
-    fn optional_string(&mut self, name: &str) -> Option<String> {
-        let text = string(self.get(name)?);
-        if text.is_none() {
-            self.oddities.push(Problem::new(name, "a string"));
-        }
-        text
-    }
-
-    fn nullable_string(&mut self, name: &str) -> Option<String> {
-        if self.get(name)?.get() == "null" { None } else { self.optional_string(name) }
-    }
-
-    fn optional_value(&mut self, name: &str, expected: &'static str, values: &[&str]) {
-        let Some(value) = self.get(name) else { return };
-        if !string(value).is_some_and(|text| values.contains(&text.as_str())) {
-            self.oddities.push(Problem::new(name, expected));
-        }
-    }
-
-    /// The fields that nothing here needs: looked at only to tell the producer what is unexpected about them.
-    fn check_the_rest(&mut self) {
-        for name in ["description", "ran_at", "range_start", "range_end", "match_operator"] {
-            self.optional_string(name);
-        }
-        self.optional_value("run_type", "SCHEDULED or MANUAL", &["SCHEDULED", "MANUAL"]);
-        self.optional_value("match_eagerness", "EAGER or EXHAUSTIVE", &["EAGER", "EXHAUSTIVE"]);
-        if self.get("match_exhaustiveness").is_some_and(|value| value.get() != "null") {
-            self.optional_value(
-                "match_exhaustiveness",
-                "COMPLETED, STOPPED_EARLY or null",
-                &["COMPLETED", "STOPPED_EARLY"],
-            );
-        }
-        if self.get("match_threshold").is_some_and(|value| !is_integer(value.get())) {
-            self.oddities.push(Problem::new("match_threshold", "an integer"));
-        }
-        self.check_errors();
-    }
-
-    fn check_errors(&mut self) {
-        let Some(value) = self.get("errors") else { return };
-        let Ok(errors) = serde_json::from_str::<Vec<&RawValue>>(value.get()) else {
-            self.oddities.push(Problem::new("errors", "an array of {message, code, source}"));
-            return;
-        };
-        for (index, error) in errors.iter().enumerate() {
-            let Ok(error) = members(error.get()) else {
-                self.oddities.push(Problem::new(format!("errors[{index}]"), "an object with message, code and source"));
-                continue;
-            };
-            for name in ["message", "code", "source"] {
-                if error.get(name).is_none_or(|value| string(value).is_none()) {
-                    self.oddities.push(Problem::new(format!("errors[{index}].{name}"), "a string"));
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -28,9 +28,11 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Several problems in one sentence; beyond ten they are counted, so that a log line stays one.
+/// Problems in one sentence; the rest is counted, so that a log line stays one.
+pub const SHOWN: usize = 10;
+
+/// Several problems in one sentence.
 pub fn sentence(problems: &[Problem]) -> String {
-    const SHOWN: usize = 10;
     let mut text = problems.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
     if problems.len() > SHOWN {
         text.push_str(&format!("; and {} more", problems.len() - SHOWN));

@@ -10,7 +10,7 @@ use crate::domain::code::Code;
 use crate::domain::failure::Finding;
 use crate::domain::outcome::{Outcome, Severity};
 use crate::domain::probe::ProbeReport;
-use crate::domain::problem::{Problem, label, sentence};
+use crate::domain::problem::{Problem, label};
 use crate::domain::report::{Gravity, Report};
 
 /// An event whose level is known at run time only; tracing fixes the level of each place in the source.
@@ -104,7 +104,7 @@ pub fn oddity(outcome: &Outcome) {
         "the outcome of detection {} '{}' is delivered, but has unexpected fields: {}. Tell the platform's operators, or update this function.",
         label(&outcome.detection_id, 64),
         outcome.detection_name,
-        sentence(&outcome.oddities)
+        outcome.oddities
     );
 }
 

@@ -25,7 +25,7 @@ fn the_documented_payload_is_an_outcome_without_oddities() {
     assert_eq!(outcome.detection_id, "123");
     assert_eq!(outcome.payload.webhook_id, "run-456");
     assert_eq!((outcome.severity, outcome.kind), (Severity::High, Kind::Matched));
-    assert_eq!(outcome.oddities, []);
+    assert_eq!(outcome.oddities, Oddities::default());
 }
 
 #[test]
@@ -88,8 +88,17 @@ fn new_values_and_odd_optional_fields_are_delivered_with_a_warning() {
         ("errors", json!(["text"]), "errors[0]"),
     ] {
         let outcome = with(name, value.clone()).unwrap();
-        assert_eq!(paths(&outcome.oddities), [path], "{name} = {value}");
+        assert_eq!(paths(&outcome.oddities.first), [path], "{name} = {value}");
     }
+}
+
+#[test]
+fn of_any_number_of_oddities_the_first_are_kept_and_the_rest_is_counted() {
+    let outcome = with("errors", json!(vec![json!({}); 1000])).unwrap();
+    assert_eq!((outcome.oddities.first.len(), outcome.oddities.more), (10, 2990));
+    let text = outcome.oddities.to_string();
+    assert!(text.starts_with("`errors[0].message`: expected a string; "), "{text}");
+    assert!(text.ends_with("`errors[3].message`: expected a string; and 2990 more"), "{text}");
 }
 
 #[test]
@@ -103,7 +112,7 @@ fn documented_nulls_open_sets_and_foreign_fields_are_no_oddity() {
         ("detection_id", json!("det-7")),
         ("tenant", json!({"Records": []})),
     ] {
-        assert_eq!(with(name, value.clone()).unwrap().oddities, [], "{name} = {value}");
+        assert_eq!(with(name, value.clone()).unwrap().oddities, Oddities::default(), "{name} = {value}");
     }
 }
 
