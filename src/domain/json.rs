@@ -9,7 +9,8 @@ use super::problem::Problem;
 
 /// The members of a JSON object, unparsed. Of a repeated name the last counts, as for most receivers.
 pub fn members(text: &str) -> Result<HashMap<String, &RawValue>, Problem> {
-    serde_json::from_str(text).map_err(|error| {
+    let members: serde_json::Result<Members<'_>> = serde_json::from_str(text);
+    members.map(|members| members.0).map_err(|error| {
         let at = format!("line {}, column {}", error.line(), error.column());
         match error.classify() {
             serde_json::error::Category::Data => Problem::new("$", "a JSON object"),
@@ -17,6 +18,28 @@ pub fn members(text: &str) -> Result<HashMap<String, &RawValue>, Problem> {
             _ => Problem::new("$", format!("valid JSON (see {at})")),
         }
     })
+}
+
+struct Members<'a>(HashMap<String, &'a RawValue>);
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = HashMap::new();
+                while let Some((name, value)) = map.next_entry::<WobblyText, &RawValue>()? {
+                    members.insert(name.0, value);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
 }
 
 /// Looks at each item of a JSON array, unparsed and never all at once; says whether it is an array.
@@ -48,6 +71,7 @@ pub fn string(value: &RawValue) -> Option<String> {
     })
 }
 
+/// A text with its lone surrogates replaced.
 struct WobblyText(String);
 
 impl<'de> serde::Deserialize<'de> for WobblyText {
