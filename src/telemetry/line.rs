@@ -29,7 +29,7 @@ pub fn result(report: &Report, outcome: Option<&Outcome>) {
     let code = report.finding.as_ref().and_then(Finding::code);
     let cause = report.finding.as_ref().and_then(Finding::cause);
     let timings = report.timings.unwrap_or_default();
-    let detection_id = outcome.map(DetectionId::of);
+    let detection_id = outcome.map(|outcome| DetectionId::of(&outcome.detection_id));
     let severity = outcome.map(|outcome| outcome.severity);
     at!(
         report.gravity,
@@ -78,9 +78,10 @@ enum DetectionId {
 }
 
 impl DetectionId {
-    fn of(outcome: &Outcome) -> Self {
-        let number = outcome.detection_id.parse().ok();
-        number.map_or_else(|| Self::Text(label(&outcome.detection_id, 64)), Self::Number)
+    fn of(id: &str) -> Self {
+        // "007" is another id than 7, and is found again only as it is written.
+        let number = id.parse().ok().filter(|number: &i64| number.to_string() == id);
+        number.map_or_else(|| Self::Text(label(id, 64)), Self::Number)
     }
 
     fn value(&self) -> &dyn Value {
@@ -98,7 +99,7 @@ fn milliseconds(duration: Duration) -> u64 {
 /// Something unexpected about an outcome that is delivered all the same.
 pub fn oddity(outcome: &Outcome) {
     tracing::warn!(
-        detection_id = DetectionId::of(outcome).value(),
+        detection_id = DetectionId::of(&outcome.detection_id).value(),
         detection_name = outcome.detection_name.as_str(),
         run_id = outcome.run_id.as_deref(),
         "the outcome of detection {} '{}' is delivered, but has unexpected fields: {}. Tell the platform's operators, or update this function.",
@@ -212,4 +213,25 @@ pub fn stopped(reason: &str) {
 pub(super) fn panicked(location: Option<&std::panic::Location<'_>>) {
     let place = location.map(ToString::to_string).unwrap_or_default();
     tracing::error!(code = Code::Panic.name(), "{} at {place}. {}", Code::Panic.cause(), Code::Panic.remedy());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detection_id_is_a_number_only_if_it_is_written_as_one() {
+        for (id, number) in
+            [("7", Some(7)), ("-7", Some(-7)), ("007", None), ("+5", None), ("-0", None), ("det-7", None)]
+        {
+            let shown = match DetectionId::of(id) {
+                DetectionId::Number(number) => Some(number),
+                DetectionId::Text(text) => {
+                    assert_eq!(text, id);
+                    None
+                }
+            };
+            assert_eq!(shown, number, "{id}");
+        }
+    }
 }
