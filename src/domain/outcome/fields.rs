@@ -77,8 +77,13 @@ impl<'a> Reader<'a> {
 
     /// The fields that nothing here needs: looked at only to tell the producer what is unexpected about them.
     pub(super) fn check_the_rest(&mut self) {
-        for name in ["description", "ran_at", "range_start", "range_end", "match_operator"] {
+        for name in ["description", "match_operator"] {
             self.optional_string(name);
+        }
+        for name in ["ran_at", "range_start", "range_end"] {
+            if self.get(name).is_some_and(|value| !string(value).is_some_and(|text| resembles_timestamp(&text))) {
+                self.oddities.add(|| Problem::new(name, "an ISO 8601 timestamp"));
+            }
         }
         self.optional_value("run_type", "SCHEDULED or MANUAL", &["SCHEDULED", "MANUAL"]);
         self.optional_value("match_eagerness", "EAGER or EXHAUSTIVE", &["EAGER", "EXHAUSTIVE"]);
@@ -112,4 +117,25 @@ impl<'a> Reader<'a> {
             self.oddities.add(|| Problem::new("errors", "an array of {message, code, source}"));
         }
     }
+}
+
+/// Whether a text is written like a time of ISO 8601: a date, and perhaps a time of day, a fraction and a zone. Only the
+/// form is looked at; a thirteenth month passes.
+fn resembles_timestamp(text: &str) -> bool {
+    /// More digits than anybody's clock has.
+    const LONGEST: usize = 64;
+    if text.len() > LONGEST {
+        return false;
+    }
+    let form = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "9");
+    let (date, time) = text.split_once(['T', 't', ' ']).map_or((text, None), |(date, time)| (date, Some(time)));
+    let is_time = |time: &str| {
+        let (clock, zone) = time.split_at(time.find(['Z', 'z', '+', '-']).unwrap_or(time.len()));
+        let (clock, fraction) = clock.split_once(['.', ',']).unwrap_or((clock, "0"));
+        ["99:99:99", "99:99", "99", "999999", "9999"].contains(&form(clock).as_str())
+            && ["", "Z", "z", "+99:99", "-99:99", "+9999", "-9999", "+99", "-99"].contains(&form(zone).as_str())
+            && !fraction.is_empty()
+            && fraction.bytes().all(|b| b.is_ascii_digit())
+    };
+    ["9999-99-99", "99999999"].contains(&form(date).as_str()) && time.is_none_or(is_time)
 }

@@ -31,7 +31,7 @@ fn the_documented_payload_is_an_outcome_without_oddities() {
 #[test]
 fn the_body_is_kept_byte_for_byte_without_the_white_space_around_it() {
     let text = r#"{ "detection_id":  7,"detection_name":"\u00e9\ud800","severity":"LOW",
-        "outcome":"ERROR","match_count":0,"replay_link":"","x":1.50e+1 }"#;
+        "outcome":"ERROR","match_count":0,"replay_link":"","x":1.50e+1, "\ud800":1,"\u00e9":null }"#;
     let outcome = Outcome::parse(&Bytes::from(format!("\r\n\t {text} \n"))).unwrap();
     assert_eq!(outcome.payload.body, text.as_bytes());
 }
@@ -80,6 +80,7 @@ fn new_values_and_odd_optional_fields_are_delivered_with_a_warning() {
         ("run_id", json!(456), "run_id"),
         ("description", json!(null), "description"),
         ("ran_at", json!(1_736_935_200), "ran_at"),
+        ("range_start", json!("yesterday"), "range_start"),
         ("match_threshold", json!("0"), "match_threshold"),
         ("match_exhaustiveness", json!("PARTLY"), "match_exhaustiveness"),
         ("trace_id", json!(7), "trace_id"),
@@ -89,6 +90,26 @@ fn new_values_and_odd_optional_fields_are_delivered_with_a_warning() {
     ] {
         let outcome = with(name, value.clone()).unwrap();
         assert_eq!(paths(&outcome.oddities.first), [path], "{name} = {value}");
+    }
+}
+
+#[test]
+fn a_time_that_is_not_written_like_one_is_an_oddity() {
+    for time in [
+        "2025-01-15T10:00:00Z",
+        "2025-01-15T10:00:00.123456789+01:00",
+        "2025-01-15t10:00:00,5z",
+        "2025-01-15 10:00:00-0530",
+        "2025-01-15T10:00",
+        "2025-01-15",
+        "20250115T100000Z",
+    ] {
+        assert_eq!(with("ran_at", json!(time)).unwrap().oddities, Oddities::default(), "{time}");
+    }
+    let long = "0".repeat(100);
+    for wrong in ["yesterday", "", "2025", "15.01.2025", "1736935200", "2025-01-15T", "2025-01-15T10:00:00.Z", &long] {
+        let outcome = with("range_end", json!(wrong)).unwrap();
+        assert_eq!(paths(&outcome.oddities.first), ["range_end"], "{wrong}");
     }
 }
 
