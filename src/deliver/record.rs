@@ -38,7 +38,7 @@ impl RecordReport {
 pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordReport {
     let outcome = record.outcome.as_ref().ok();
     let said = |report: Report| {
-        telemetry::result(&report, outcome);
+        telemetry::result(&report, record);
         report
     };
     let reports = match &record.outcome {
@@ -55,7 +55,7 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
         }
     };
     RecordReport {
-        run_id: outcome.and_then(|outcome| outcome.run_id.clone()),
+        run_id: record.run_id().map(ToOwned::to_owned),
         webhook_id: outcome.map(|outcome| outcome.payload.webhook_id.clone()),
         reports,
     }

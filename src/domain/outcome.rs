@@ -60,15 +60,19 @@ pub struct Payload {
 }
 
 /// What came in but is no outcome.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Refused {
     /// At least one.
     pub problems: Vec<Problem>,
+    /// What could be read all the same: whoever corrects the producer looks for the run.
+    pub detection_id: Option<String>,
+    pub detection_name: Option<String>,
+    pub run_id: Option<String>,
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { problems: vec![problem] }
+        Self { problems: vec![problem], ..Self::default() }
     }
 }
 
@@ -178,16 +182,19 @@ impl Outcome {
         let trace_id = reader.nullable_string("trace_id");
         reader.check_the_rest();
 
+        let detection_name = detection_name.map(|name| label(&name, 200));
+        let shown_run_id = run_id.as_ref().map(|id| label(id, 128));
         if !reader.refused.is_empty() {
-            return Err(Refused { problems: reader.refused });
+            let detection_id = detection_id.map(|id| label(&id, 64));
+            return Err(Refused { problems: reader.refused, detection_id, detection_name, run_id: shown_run_id });
         }
         Ok(Self {
             payload: Payload { webhook_id: webhook_id(run_id.as_deref(), body), body: text.slice_ref(body.as_bytes()) },
             detection_id: detection_id.unwrap_or_default(),
-            detection_name: label(&detection_name.unwrap_or_default(), 200),
+            detection_name: detection_name.unwrap_or_default(),
             severity,
             kind,
-            run_id: run_id.map(|id| label(&id, 128)),
+            run_id: shown_run_id,
             trace_id: trace_id.map(|id| label(&id, 128)),
             search_id: search_id.map(|id| label(&id, 128)),
             oddities: reader.oddities,

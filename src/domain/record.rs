@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::outcome::{Outcome, Refused};
+use super::problem::label;
 
 /// A record of an event. What is wrong with it is its own affair, not its neighbours'.
 #[derive(Debug, Clone)]
@@ -15,6 +16,45 @@ pub struct Record {
     pub outcome: Result<Outcome, Refused>,
     /// What came in, for a person to look at if it is no outcome.
     pub received: Bytes,
+}
+
+impl Record {
+    pub fn detection_id(&self) -> Option<&str> {
+        match &self.outcome {
+            Ok(outcome) => Some(&outcome.detection_id),
+            Err(refused) => refused.detection_id.as_deref(),
+        }
+    }
+
+    pub fn detection_name(&self) -> Option<&str> {
+        match &self.outcome {
+            Ok(outcome) => Some(&outcome.detection_name),
+            Err(refused) => refused.detection_name.as_deref(),
+        }
+    }
+
+    pub fn run_id(&self) -> Option<&str> {
+        match &self.outcome {
+            Ok(outcome) => outcome.run_id.as_deref(),
+            Err(refused) => refused.run_id.as_deref(),
+        }
+    }
+
+    /// By what a reader finds it where there is no outcome to speak of: its message, and as much as could be read.
+    pub fn found_by(&self) -> String {
+        let message = self.message.as_ref().map(|message| match &message.id {
+            Some(id) => format!("message {}", label(id, 128)),
+            None => format!("Records[{}]", message.index),
+        });
+        let detection = match (self.detection_id(), self.detection_name()) {
+            (Some(id), Some(name)) => Some(format!("detection {id} '{name}'")),
+            (Some(id), None) => Some(format!("detection {id}")),
+            (None, Some(name)) => Some(format!("detection '{name}'")),
+            (None, None) => None,
+        };
+        let run = self.run_id().map(|id| format!("run {id}"));
+        [message, detection, run].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Message attributes that are obeyed. Foreign ones are ignored, and not copied.
@@ -39,6 +79,8 @@ pub enum Origin {
 pub struct Message {
     /// By which a failure is reported.
     pub id: Option<String>,
+    /// Its place among the event's `Records`.
+    pub index: usize,
     pub receipt_handle: Option<String>,
     /// Region, account and name of its queue, from the queue's ARN.
     pub queue: Option<QueueName>,

@@ -102,7 +102,7 @@ fn open_records(array: &RawValue) -> Result<Event, UnknownShape> {
         Source::Sqs => open_message(item, fields, index),
         Source::Unknown => {
             let origin = if is_batch { Origin::Sqs } else { Origin::Sns };
-            let message = is_batch.then(|| Message { id: message_id(fields), ..Message::default() });
+            let message = is_batch.then(|| Message { id: message_id(fields), index, ..Message::default() });
             let refused = Err(Problem::new(format!("Records[{index}]"), A_RECORD).into());
             records(origin, message.as_ref(), vec![refused], &Bytes::copy_from_slice(item.get().as_bytes()))
         }
@@ -133,7 +133,7 @@ fn open_message(item: &RawValue, fields: &Fields<'_>, index: usize) -> Vec<Recor
         Some((body, None)) => refused(A_TEXT, body),
         None => refused("a string with a detection outcome, but it is missing", item),
     };
-    records(Origin::Sqs, Some(&control(fields)), outcomes, &received)
+    records(Origin::Sqs, Some(&Message { index, ..control(fields) }), outcomes, &received)
 }
 
 /// What SQS and earlier attempts wrote about a message. Each member is read by itself: with a foreign attribute of an
@@ -150,6 +150,7 @@ fn control(fields: &Fields<'_>) -> Message {
     let since_1970 = |duration: Duration| SystemTime::UNIX_EPOCH.checked_add(duration);
     Message {
         id: message_id(fields),
+        index: 0,
         queue: text("eventSourceARN").as_deref().and_then(QueueName::of_arn),
         sent: number("SentTimestamp").and_then(|milliseconds| since_1970(Duration::from_millis(milliseconds))),
         receive_count: number("ApproximateReceiveCount").and_then(|count| count.try_into().ok()).unwrap_or(1),

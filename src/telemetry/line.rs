@@ -11,6 +11,7 @@ use crate::domain::failure::Finding;
 use crate::domain::outcome::{Outcome, Severity};
 use crate::domain::probe::ProbeReport;
 use crate::domain::problem::{Problem, label};
+use crate::domain::record::Record;
 use crate::domain::report::{Gravity, Report};
 
 /// An event whose level is known at run time only; tracing fixes the level of each place in the source.
@@ -25,11 +26,15 @@ macro_rules! at {
 }
 
 /// The result line of a delivery, or of a record that has none.
-pub fn result(report: &Report, outcome: Option<&Outcome>) {
+pub fn result(report: &Report, record: &Record) {
+    let (outcome, refused) = (record.outcome.as_ref().ok(), record.outcome.as_ref().err());
+    let message = record.message.as_ref().filter(|_| refused.is_some());
+    let message_id = message.and_then(|message| message.id.as_ref()).map(|id| label(id, 128));
+    let found_by = refused.map(|_| record.found_by()).filter(|text| !text.is_empty());
     let code = report.finding.as_ref().and_then(Finding::code);
     let cause = report.finding.as_ref().and_then(Finding::cause);
     let timings = report.timings.unwrap_or_default();
-    let detection_id = outcome.map(|outcome| DetectionId::of(&outcome.detection_id));
+    let detection_id = record.detection_id().map(DetectionId::of);
     let severity = outcome.map(|outcome| outcome.severity);
     at!(
         report.gravity,
@@ -40,10 +45,11 @@ pub fn result(report: &Report, outcome: Option<&Outcome>) {
         excerpt = report.finding.as_ref().and_then(Finding::excerpt),
         next = report.next.as_deref(),
         detection_id = detection_id.as_ref().map(DetectionId::value),
-        detection_name = outcome.map(|outcome| outcome.detection_name.as_str()),
+        detection_name = record.detection_name(),
         severity = severity.map(Severity::name),
         outcome = outcome.map(|outcome| outcome.kind.name()),
-        run_id = outcome.and_then(|outcome| outcome.run_id.as_deref()),
+        run_id = record.run_id(),
+        message_id = message_id.as_deref(),
         destination = report.destination.as_deref(),
         host = report.host.as_deref(),
         attempt = report.attempt,
@@ -61,7 +67,8 @@ pub fn result(report: &Report, outcome: Option<&Outcome>) {
         parked_age_seconds = report.parked_for.map(|age| age.as_secs()),
         dead_lettered = count(report.is_dead_letter()),
         critical_dead_lettered = count(report.is_dead_letter() && severity == Some(Severity::Critical)),
-        "{}",
+        "{}{}",
+        found_by.map(|text| format!("{text}: ")).unwrap_or_default(),
         report.sentence(outcome)
     );
 }

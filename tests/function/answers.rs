@@ -81,6 +81,29 @@ async fn what_is_no_record_is_refused_by_itself_and_the_good_ones_beside_it_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_record_says_which_message_detection_and_run_it_is() {
+    let receiver = picky_receiver().await;
+    let function = Function::start(local(&receiver.url())).await;
+    let nameless = json!({ "body": "hello", "eventSource": "aws:sqs" });
+    let wrong = |run: &str| outcome(json!({ "severity": 5, "run_id": run }));
+    function.invoke(&batch(&[message("m1", &wrong("r1")), message("m2", &wrong("r2")), nameless])).await;
+    function.invoke(&wrong("r3")).await;
+    let results = function.results().await;
+    for (begin, message_id, run_id) in [
+        ("message m1, detection 123 'Suspicious Login Attempts', run r1: ", json!("m1"), json!("r1")),
+        ("message m2, detection 123 'Suspicious Login Attempts', run r2: ", json!("m2"), json!("r2")),
+        ("Records[2]: this is no detection outcome: `Records[2].body`: expected", json!(null), json!(null)),
+        ("detection 123 'Suspicious Login Attempts', run r3: this is no", json!(null), json!("r3")),
+    ] {
+        let is_it = |line: &&Value| line["message"].as_str().unwrap().starts_with(begin);
+        let line = results.iter().find(is_it).unwrap_or_else(|| panic!("{begin}: {results:?}"));
+        assert_eq!((&line["message_id"], &line["run_id"]), (&message_id, &run_id));
+        assert_eq!(line["detection_id"], if run_id.is_null() { json!(null) } else { json!(123) });
+    }
+    assert_eq!(results.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_of_a_batch_are_delivered_side_by_side() {
     let receiver = Receiver::start(Reply::Slow(Duration::from_millis(500), 200)).await;
     let function = Function::start(local(&receiver.url())).await;

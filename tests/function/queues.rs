@@ -186,6 +186,17 @@ async fn what_is_no_outcome_is_dead_lettered_as_it_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_record_is_dead_lettered_and_acknowledged_also_without_an_id() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let odd = json!({ "eventSource": "aws:kinesis" });
+    let good = json!({ "messageId": "m1", "eventSource": "aws:sqs", "body": example() });
+    let told = bench.invoke(&[odd.clone(), good]).await;
+    assert_eq!((failed(&told), receiver.requests().len()), (0, 1));
+    assert_eq!(bench.dead_letters().await.remove(0)["body"], odd.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_that_is_over_ends_in_the_dead_letter_queue() {
     let receiver = Receiver::start(Reply::Status(503)).await;
     for (age, more, result, attempt) in [

@@ -56,6 +56,18 @@ fn every_missing_or_mistyped_required_field_is_named_at_once() {
 }
 
 #[test]
+fn what_could_be_read_of_a_refused_outcome_is_kept() {
+    let refused = with("severity", json!(5)).unwrap_err();
+    assert_eq!(
+        [refused.detection_id.as_deref(), refused.detection_name.as_deref(), refused.run_id.as_deref()],
+        [Some("123"), Some("Suspicious Login Attempts"), Some("run-456")]
+    );
+    let refused = parse(&json!({ "detection_id": "x".repeat(500), "run_id": "a\nb" })).unwrap_err();
+    assert!(refused.detection_id.unwrap().len() < 100 && refused.detection_name.is_none());
+    assert_eq!(refused.run_id.as_deref(), Some("a\u{fffd}b"));
+}
+
+#[test]
 fn what_is_no_json_object_is_refused_with_the_place() {
     for (text, expected) in [
         ("", "complete JSON"),
