@@ -223,14 +223,31 @@ fn unwrap(text: &Bytes, path: &str, depth: usize) -> Vec<Result<Outcome, Refused
     let items: Vec<&RawValue> =
         fields.get("Records").and_then(|records| serde_json::from_str(records.get()).ok()).unwrap_or_default();
     if !items.is_empty() {
-        let path = |index| inside(path, &format!("Records[{index}]"));
-        return items.iter().enumerate().flat_map(|(index, item)| unwrap_item(item, &path(index), depth)).collect();
+        return unwrap_items(&items, path, depth);
     }
     match shape(&fields) {
         Shape::Notification(message) => unwrap_string(message, &inside(path, "Message"), depth + 1),
         Shape::EventBridge(detail) => unwrap(&cut(detail), &inside(path, "detail"), depth + 1),
         Shape::Outcome => parse(),
     }
+}
+
+/// The records of a `Records` event that itself lies in a message. Each that is refused is kept with the whole message;
+/// beyond a few they are counted, so that one message cannot become a hundred thousand dead letters.
+fn unwrap_items(items: &[&RawValue], path: &str, depth: usize) -> Vec<Result<Outcome, Refused>> {
+    const KEPT: usize = 10;
+    let mut refused = 0;
+    let each = |(index, item)| unwrap_item(item, &inside(path, &format!("Records[{index}]")), depth);
+    let is_kept = |outcome: &Result<Outcome, Refused>| {
+        refused += usize::from(outcome.is_err());
+        outcome.is_ok() || refused <= KEPT
+    };
+    let mut outcomes: Vec<_> = items.iter().copied().enumerate().flat_map(each).filter(is_kept).collect();
+    if refused > KEPT {
+        let expected = format!("records with a detection outcome, but {} more are none", refused - KEPT);
+        outcomes.push(Err(Problem::new(inside(path, "Records"), expected).into()));
+    }
+    outcomes
 }
 
 /// One record of a `Records` event that itself lies in a message.

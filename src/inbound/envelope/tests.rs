@@ -238,9 +238,24 @@ fn a_problem_names_the_text_that_is_meant() {
 }
 
 #[test]
+fn a_message_of_many_odd_records_is_refused_a_few_times_and_its_outcomes_are_sent() {
+    let odd = "{},".repeat(300_000);
+    let body = format!(r#"{{"Records":[{odd}{}]}}"#, sqs(OUTCOME));
+    let records = open_value(&json!({ "Records": [sqs(&body)] })).records;
+    assert_eq!(records.iter().filter(|record| record.outcome.is_ok()).count(), 1);
+    let refused: Vec<_> = records.iter().filter_map(|record| record.outcome.as_ref().err()).collect();
+    let last = refused.last().unwrap().problems[0].to_string();
+    assert_eq!(
+        (refused.len(), last.as_str()),
+        (11, "`Records[0].body.Records`: expected records with a detection outcome, but 299990 more are none")
+    );
+}
+
+#[test]
 fn endless_nesting_ends() {
     let mut text = OUTCOME.to_owned();
-    for _ in 0..20 {
+    // Each level doubles the escapes of the one before: more of them would only make a long text.
+    for _ in 0..10 {
         text = notification(&text).to_string();
     }
     assert!(outcomes(&text).records[0].outcome.is_err());
