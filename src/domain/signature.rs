@@ -28,6 +28,11 @@ impl SigningKey {
         }
         Ok(Self(key.into()))
     }
+
+    /// The key itself, to be looked for where it must not be.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose_secret()
+    }
 }
 
 /// The value of `webhook-signature`: one signature for every active key, so that a receiver may have any of them.

@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime};
 use rustls::{AlertDescription, CertificateError};
 
 use super::guard::{AddressRefused, NameUnresolved};
+use super::secrets::Secrets;
 use super::trace::Trace;
 use crate::domain::attempt::{Cause, ConnectCause, Phase, Sent, TlsCause};
-use crate::domain::problem::label;
 
 /// Why there was no response, and whether the request may have arrived.
-pub(super) fn cause(error: &(dyn Error + 'static), trace: &Trace) -> (Cause, Sent) {
+pub(super) fn cause(error: &(dyn Error + 'static), trace: &Trace, secrets: &Secrets) -> (Cause, Sent) {
     let phase = trace.phase();
     let chain = Chain(Some(error));
     if let Some(AddressRefused(refusal)) = chain.clone().find_map(|error| error.downcast_ref()) {
@@ -22,7 +22,7 @@ pub(super) fn cause(error: &(dyn Error + 'static), trace: &Trace) -> (Cause, Sen
         return (Cause::Dns, Sent::Nothing);
     }
     if let Some(error) = chain.clone().find_map(|error| error.downcast_ref::<rustls::Error>()) {
-        let cause = tls_cause(error, trace.client_certificate_demanded());
+        let cause = tls_cause(error, trace.client_certificate_demanded(), secrets);
         // A TLS 1.3 server judges the client's certificate after our side of the handshake is over: the request is
         // on its way, but nobody reads it.
         let nothing = phase != Phase::Response || cause == TlsCause::ClientCertificate;
@@ -71,9 +71,9 @@ fn connect_cause(kind: Option<io::ErrorKind>) -> ConnectCause {
     }
 }
 
-fn tls_cause(error: &rustls::Error, client_certificate_demanded: bool) -> TlsCause {
+fn tls_cause(error: &rustls::Error, client_certificate_demanded: bool, secrets: &Secrets) -> TlsCause {
     match error {
-        rustls::Error::InvalidCertificate(error) => certificate_cause(error),
+        rustls::Error::InvalidCertificate(error) => certificate_cause(error, secrets),
         // The first bytes of an HTTP/1.1 answer are no TLS record.
         rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => TlsCause::PlainHttp,
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => TlsCause::ClientCertificate,
@@ -90,7 +90,7 @@ fn tls_cause(error: &rustls::Error, client_certificate_demanded: bool) -> TlsCau
     }
 }
 
-fn certificate_cause(error: &CertificateError) -> TlsCause {
+fn certificate_cause(error: &CertificateError, secrets: &Secrets) -> TlsCause {
     let time = |time: &rustls::pki_types::UnixTime| SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
     match error {
         CertificateError::ExpiredContext { not_after, .. } => TlsCause::Expired { not_after: time(not_after) },
@@ -99,7 +99,7 @@ fn certificate_cause(error: &CertificateError) -> TlsCause {
         }
         CertificateError::UnknownIssuer => TlsCause::UnknownIssuer,
         CertificateError::NotValidForNameContext { presented, .. } => {
-            TlsCause::WrongName { presented: plain_names(presented) }
+            TlsCause::WrongName { presented: plain_names(presented, secrets) }
         }
         CertificateError::NotValidForName => TlsCause::WrongName { presented: Vec::new() },
         // Passed on without a name of its own.
@@ -110,13 +110,14 @@ fn certificate_cause(error: &CertificateError) -> TlsCause {
     }
 }
 
-/// The names are written as `DnsName("a.example")`, and by the server's owner: they are cut and cleaned.
-fn plain_names(presented: &[String]) -> Vec<String> {
+/// The names are written as `DnsName("a.example")` and `IpAddress(10.0.0.1)`, and by the server's owner: they are cut
+/// and cleaned.
+fn plain_names(presented: &[String], secrets: &Secrets) -> Vec<String> {
     presented
         .iter()
         .map(|name| {
-            let inner = name.split_once("(\"").and_then(|(_, rest)| rest.strip_suffix("\")")).unwrap_or(name);
-            label(inner, 100)
+            let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+            secrets.clean_name(inner.trim_matches('"'), 100)
         })
         .collect()
 }

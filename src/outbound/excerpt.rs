@@ -1,18 +1,14 @@
 //! What a failing endpoint says: the one free text that reaches the log.
 //!
 //! An endpoint may repeat what it was sent, so everything secret of that very destination and every value of the
-//! payload is taken out first, in the spellings that an echo has. What this does not cover: a secret that the
-//! endpoint encodes in a way of its own.
+//! payload is taken out first, in the spellings that an echo has. Where a secret might be left, nothing is shown. What
+//! this does not cover: a secret that the endpoint encodes in a way of its own.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use serde_json::Value;
-
-use crate::domain::destination::Target;
+use super::marks::{Marks, REMOVED};
+use super::secrets::Secrets;
+use super::values::values;
 use crate::domain::outcome::Payload;
 use crate::domain::problem::label;
 
@@ -23,153 +19,75 @@ const READ_FOR: Duration = Duration::from_secs(1);
 /// How much of it is shown.
 const MAX_SHOWN: usize = 256;
 
-/// Shorter texts are no secrets, and would turn every answer into holes.
-const LEAST: usize = 4;
-
-/// Pieces of a secret or of the payload that are recognised although the rest is missing.
-const LEAST_RUN_OF_SECRET: usize = 8;
-const LEAST_RUN_OF_PAYLOAD: usize = 24;
+/// Pieces of the payload that are recognised although the rest is missing.
+const LEAST_PIECE: usize = 24;
 
 /// The beginning of a failure's body.
-pub(super) async fn read(mut response: reqwest::Response, left: Duration) -> Vec<u8> {
-    let mut body = Vec::new();
+pub(super) struct Body {
+    bytes: Vec<u8>,
+    /// Whether that is all of it. Else it may end in the middle of a secret.
+    is_whole: bool,
+}
+
+pub(super) async fn read(mut response: reqwest::Response, left: Duration) -> Body {
+    let mut bytes = Vec::new();
     let reading = async {
-        while body.len() < MAX_READ {
-            let Ok(Some(chunk)) = response.chunk().await else { break };
-            body.extend_from_slice(&chunk[..chunk.len().min(MAX_READ - body.len())]);
+        while bytes.len() < MAX_READ {
+            let Ok(chunk) = response.chunk().await else { return false };
+            let Some(chunk) = chunk else { return true };
+            bytes.extend_from_slice(&chunk[..chunk.len().min(MAX_READ - bytes.len())]);
         }
+        false
     };
     // What came in time is enough.
-    let _ = tokio::time::timeout(left.min(READ_FOR), reading).await;
-    body
+    let is_whole = tokio::time::timeout(left.min(READ_FOR), reading).await.unwrap_or(false);
+    Body { bytes, is_whole }
 }
 
 /// What may be shown of a body; nothing where nothing is left.
-pub(super) fn excerpt(body: &[u8], target: &Target, payload: &Payload) -> Option<String> {
-    let cleaned = clean(&String::from_utf8_lossy(body), target, Some(payload));
+pub(super) fn excerpt(body: &Body, secrets: &Secrets, payload: &Payload) -> Option<String> {
+    let text = String::from_utf8_lossy(&body.bytes);
+    let payload = str::from_utf8(&payload.body).ok()?;
+    let mut marks = Marks::new(&text);
+    secrets.mark(&mut marks);
+    marks.pieces([payload], LEAST_PIECE);
+    marks.values(values(payload)?.iter().map(String::as_str));
+    let (end, more) = if body.is_whole { (text.len(), "") } else { (certain_end(&text), "…") };
+    let cleaned = marks.remove(end) + more;
     let line = cleaned.split_whitespace().collect::<Vec<_>>().join(" ");
-    // What was cut while it was read may end in half a secret: its end must be far from what is shown.
-    let is_safe = body.len() < MAX_READ || line.len() > 2 * MAX_SHOWN;
-    Some(label(&line, MAX_SHOWN)).filter(|shown| is_safe && !shown.is_empty() && shown != REMOVED)
+    let says_something = line.replace(REMOVED, "").contains(char::is_alphanumeric);
+    (says_something && !secrets.are_in(&line)).then(|| label(&line, MAX_SHOWN))
 }
 
-const REMOVED: &str = "[removed]";
-
-/// Takes the destination's secrets and the payload's values out of a text that a receiver wrote, in whatever case of
-/// letters: many servers write what they repeat in lower case.
-pub(super) fn clean(text: &str, target: &Target, payload: Option<&Payload>) -> String {
-    let lower = text.to_ascii_lowercase();
-    let mut marks = vec![false; text.len()];
-    let mut whole = secrets(target);
-    for secret in &whole {
-        mark_runs(&lower, &secret.to_ascii_lowercase(), LEAST_RUN_OF_SECRET, &mut marks);
-    }
-    if let Some(payload) = payload {
-        let payload = String::from_utf8_lossy(&payload.body);
-        mark_runs(&lower, &payload.to_ascii_lowercase(), LEAST_RUN_OF_PAYLOAD, &mut marks);
-        values(&serde_json::from_str(&payload).unwrap_or_default(), &mut whole);
-    }
-    for spelling in whole.iter().flat_map(|value| spellings(value)).filter(|spelling| spelling.len() >= LEAST) {
-        for (at, found) in lower.match_indices(&spelling.to_ascii_lowercase()) {
-            marks[at..at + found.len()].fill(true);
-        }
-    }
-    remove(text, &marks)
-}
-
-/// Marks what the text has in common with the source, in pieces of at least `least` bytes.
-fn mark_runs(text: &str, source: &str, least: usize, marks: &mut [bool]) {
-    let mut places: HashMap<&[u8], Vec<usize>> = HashMap::new();
-    for (at, window) in text.as_bytes().windows(least).enumerate() {
-        places.entry(window).or_default().push(at);
-    }
-    for at in source.as_bytes().windows(least).filter_map(|window| places.get(window)).flatten() {
-        marks[*at..at + least].fill(true);
-    }
-}
-
-fn remove(text: &str, marks: &[bool]) -> String {
-    let mut left = String::with_capacity(text.len());
-    let mut removing = false;
-    for (at, character) in text.char_indices() {
-        // A character is removed with any of its bytes.
-        let marked = marks[at..at + character.len_utf8()].contains(&true);
-        if !marked {
-            left.push(character);
-        } else if !removing {
-            left.push_str(REMOVED);
-        }
-        removing = marked;
-    }
-    left
-}
-
-/// Everything in a destination that is nobody's business: all of its URL but the origin, and its headers' values.
-fn secrets(target: &Target) -> Vec<String> {
-    let url = target.endpoint.expose_url();
-    let mut secrets = vec![url[url::Position::BeforePath..].to_owned(), url.path().to_owned()];
-    secrets.extend(url.path_segments().into_iter().flatten().map(ToOwned::to_owned));
-    secrets.extend(url.query().map(ToOwned::to_owned));
-    secrets.extend(url.query_pairs().flat_map(|(name, value)| [name.into_owned(), value.into_owned()]));
-    secrets.extend(url.fragment().map(ToOwned::to_owned));
-    if let Some((user, password)) = target.endpoint.expose_credentials() {
-        secrets.extend([user.to_owned(), password.to_owned(), BASE64_STANDARD.encode(format!("{user}:{password}"))]);
-    }
-    for value in target.headers.values().filter_map(|value| value.to_str().ok()) {
-        secrets.push(value.to_owned());
-        // "Bearer …", "token=…": the parts are as secret as the whole.
-        secrets.extend(value.split([' ', '=', ',', ';', ':']).map(ToOwned::to_owned));
-    }
-    secrets
-}
-
-/// The payload's texts and longer numbers.
-fn values(payload: &Value, found: &mut Vec<String>) {
-    match payload {
-        Value::String(text) => found.push(text.clone()),
-        Value::Number(number) => found.push(number.to_string()),
-        Value::Array(items) => items.iter().for_each(|item| values(item, found)),
-        Value::Object(members) => members.values().for_each(|value| values(value, found)),
-        Value::Null | Value::Bool(_) => {}
-    }
-}
-
-fn spellings(secret: &str) -> [String; 5] {
-    let json = Value::from(secret).to_string();
-    [
-        secret.to_owned(),
-        percent_decode_str(secret).decode_utf8_lossy().into_owned(),
-        utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string(),
-        json.trim_matches('"').to_owned(),
-        secret.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;"),
-    ]
+/// Where a text that was cut ends for certain: what follows may be the beginning of a secret, too short to tell.
+fn certain_end(text: &str) -> usize {
+    let last_word = text.rfind(char::is_whitespace).unwrap_or(0);
+    last_word.min(text.len().saturating_sub(LEAST_PIECE - 1))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::destination::Destination;
-    use crate::domain::endpoint::{EndpointTemplate, header_value};
-    use crate::domain::reference::Resolved;
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
     use bytes::Bytes;
 
-    fn target() -> Target {
-        let url = "https://user:p%40ssw0rd@h.example/T0KEN/x?api_key=K%2FEY1#fragm";
-        let mut target = Destination::new("soc", "p", EndpointTemplate::parse(url).unwrap(), 5)
-            .complete(&Resolved::default())
-            .ok()
-            .unwrap();
-        target.headers.insert("authorization", header_value("Bearer B3ARER").unwrap());
-        target
-    }
+    use super::*;
+    use crate::domain::outcome::Outcome;
+    use crate::outbound::secrets::tests::{SIGNATURE, SIGNING_KEY, secrets_of};
 
-    fn payload() -> Payload {
-        let text = Bytes::from_static(include_bytes!("../../events/matched.json"));
-        crate::domain::outcome::Outcome::parse(&text).unwrap().payload
+    const URL: &str = "https://user:p%40ssw0rd@h.example/T0KEN/x?api_key=K%2FEY1#fragm";
+
+    fn shown_of(body: &str, is_whole: bool, payload: String) -> Option<String> {
+        let payload = Outcome::parse(&Bytes::from(payload)).unwrap().payload;
+        excerpt(&Body { bytes: body.into(), is_whole }, &secrets_of(URL), &payload)
     }
 
     fn shown(body: &str) -> Option<String> {
-        excerpt(body.as_bytes(), &target(), &payload())
+        shown_of(body, true, include_str!("../../events/matched.json").to_owned())
+    }
+
+    fn outcome(rest: &str) -> String {
+        include_str!("../../events/matched.json").replacen('{', &format!("{{{rest},"), 1)
     }
 
     #[test]
@@ -178,6 +96,7 @@ mod tests {
             shown("{\"error\":\"field 'severity'\n is unknown\"}").unwrap(),
             "{\"error\":\"field 'severity' is unknown\"}"
         );
+        assert_eq!(shown("invalid API key").unwrap(), "invalid API key");
         assert_eq!(shown("  "), None);
         assert_eq!(shown(&"x".repeat(300)).unwrap(), format!("{}…", "x".repeat(256)));
     }
@@ -188,13 +107,20 @@ mod tests {
             "/T0KEN/x?api_key=K%2FEY1",
             "t0ken",
             "K/EY1",
+            r"K\/EY1",
             "k%2Fey1",
-            "Bearer B3ARER",
-            "B3ARER",
+            "Bearer QUERY/S'ECRET&7",
+            "QUERY/S'ECRET&7",
             "p@ssw0rd",
             "p%40ssw0rd",
             "dXNlcjpwQHNzdzByZA==",
+            SIGNATURE,
+            SIGNING_KEY,
+            &format!("whsec_{SIGNING_KEY}"),
+            &BASE64_STANDARD.encode("p@ssw0rd"),
+            "704073737730726",
             "https://app.query.ai/replay/123",
+            r"https:\/\/app.query.ai\/replay\/123",
             "Multiple failed login attempts detected",
             "search-abc-123",
             "run-456",
@@ -205,9 +131,48 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_shown_where_a_secret_is_left_in_pieces_or_escapes() {
+        for echo in [
+            "QUERY&#x2F;S&#39;ECRET&amp;7",
+            r"QUERY\/S\u0027ECRET\u00267",
+            "QUE<wbr>RY/S'E\nCRET&7",
+            "q u e r y s e c r e t 7",
+            "QUERY%252FS%2527ECRET%25267",
+            "<QUE<br>RY S ECRET 7>",
+            "Q\0U\0E\0R\0Y\0/\0S\0'\0E\0C\0R\0E\0T\0&\x007",
+            "p&#64;ssw0&#114;d",
+        ] {
+            assert_eq!(shown(&format!("bad: {echo}")), None, "{echo}");
+        }
+    }
+
+    #[test]
     fn half_a_secret_at_the_end_of_what_was_read_is_not_shown() {
-        let body = format!("{}T0K", " ".repeat(MAX_READ - 3));
-        assert_eq!(shown(&body), None);
+        let cut = |body: &str| shown_of(body, false, outcome("\"x\":\"some words in a row\""));
+        assert_eq!(cut("T0K"), None);
+        assert_eq!(cut("the request was refused, bad key: QUERY/S").unwrap(), "the request was re…");
+        assert_eq!(cut("upstream is down, because of some words in a").unwrap(), "upstream is down, bec…");
+        assert_eq!(cut(&format!("bad: {}", "x".repeat(4000))).unwrap(), "bad:…");
         assert_eq!(shown("bad: ?api_key=K%2F…").unwrap(), "bad: [removed]…");
+    }
+
+    #[test]
+    fn an_echo_is_taken_out_whatever_else_the_payload_holds() {
+        for rest in [
+            r#""big":1e999"#.to_owned(),
+            r#""x":"other""#.to_owned(),
+            format!("\"deep\":{}1{}", "[".repeat(100), "]".repeat(100)),
+        ] {
+            let payload = outcome(&format!("{rest},\"x\":\"first-of-two\",\"x\":\"other\""));
+            assert_eq!(shown_of("bad: first-of-two", true, payload).unwrap(), "bad: [removed]", "{rest}");
+        }
+        assert_eq!(shown_of("bad: whatever", true, outcome(r#""x":"\ud800""#)), None);
+    }
+
+    #[test]
+    fn a_payload_and_an_answer_that_repeat_themselves_take_no_time() {
+        // One by the other, these would be compared for minutes.
+        let payload = outcome(&format!("\"x\":\"{}\"", "x".repeat(8 << 20)));
+        assert_eq!(shown_of(&"x".repeat(MAX_READ), true, payload), None);
     }
 }

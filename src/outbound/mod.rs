@@ -3,7 +3,11 @@
 mod cause;
 mod excerpt;
 mod guard;
+mod marks;
+mod secrets;
+mod spelling;
 mod trace;
+mod values;
 
 pub mod aws;
 pub mod queues;

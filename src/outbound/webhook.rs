@@ -16,6 +16,7 @@ use tower_service::Service;
 use super::cause::cause;
 use super::excerpt;
 use super::guard::Guard;
+use super::secrets::Secrets;
 use super::tls;
 use super::trace::{self, Trace};
 use crate::domain::address::{AllowedNetworks, Refusal};
@@ -116,16 +117,20 @@ impl Webhook {
             let result = AttemptResult::Failed { cause: Cause::Refused(refusal), sent: Sent::Nothing };
             return Attempt { result, timings: Timings::default(), addresses: literal.into_iter().collect() };
         }
-        let request = request(client, target, payload);
         let trace = Trace::default();
+        let signed = Signed::new(target, payload);
+        let request = request(client, target, payload, signed.as_ref());
+        let secrets = || Secrets::of(target, signed.as_ref().map(|signed| signed.signature.as_str()));
         let started = Instant::now();
         let (Limit::Timeout(time) | Limit::Deadline(time)) = limit;
         let response = tokio::time::timeout(time, trace.clone().scope(request.send())).await;
         let timings = trace.timings(started, matches!(response, Ok(Ok(_))));
         let result = match response {
-            Ok(Ok(response)) => answered(response, target, payload, time.saturating_sub(started.elapsed())).await,
+            Ok(Ok(response)) => {
+                answered(response, target, &secrets(), payload, time.saturating_sub(started.elapsed())).await
+            }
             Ok(Err(error)) => {
-                let (cause, sent) = cause(&error, &trace);
+                let (cause, sent) = cause(&error, &trace, &secrets());
                 AttemptResult::Failed { cause, sent }
             }
             Err(_) => {
@@ -145,7 +150,25 @@ impl Webhook {
     }
 }
 
-fn request(client: &Client, target: &Target, payload: &Payload) -> reqwest::RequestBuilder {
+/// A signature and the time that it is of.
+struct Signed {
+    timestamp: u64,
+    signature: String,
+}
+
+impl Signed {
+    fn new(target: &Target, payload: &Payload) -> Option<Self> {
+        if target.signing_keys.is_empty() {
+            return None;
+        }
+        // Of this attempt: receivers refuse old timestamps (Standard Webhooks, "Webhook Headers").
+        let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let signature = signature(&target.signing_keys, &payload.webhook_id, timestamp, &payload.body);
+        Some(Self { timestamp, signature })
+    }
+}
+
+fn request(client: &Client, target: &Target, payload: &Payload, signed: Option<&Signed>) -> reqwest::RequestBuilder {
     let endpoint = &target.endpoint;
     let mut request = client.post(endpoint.expose_url().clone());
     if let Some((user, password)) = endpoint.expose_credentials() {
@@ -155,29 +178,32 @@ fn request(client: &Client, target: &Target, payload: &Payload) -> reqwest::Requ
         .headers(target.headers.clone())
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .header("webhook-id", &payload.webhook_id);
-    if !target.signing_keys.is_empty() {
-        // Of this attempt: receivers refuse old timestamps (Standard Webhooks, "Webhook Headers").
-        let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let signature = signature(&target.signing_keys, &payload.webhook_id, timestamp, &payload.body);
-        request = request.header("webhook-timestamp", timestamp).header("webhook-signature", signature);
+    if let Some(Signed { timestamp, signature }) = signed {
+        request = request.header("webhook-timestamp", *timestamp).header("webhook-signature", signature);
     }
     request.body(payload.body.clone())
 }
 
 /// The status line decides. Of a failure's body a little is read, of a success's nothing.
-async fn answered(response: reqwest::Response, target: &Target, payload: &Payload, left: Duration) -> AttemptResult {
+async fn answered(
+    response: reqwest::Response,
+    target: &Target,
+    secrets: &Secrets,
+    payload: &Payload,
+    left: Duration,
+) -> AttemptResult {
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let status = response.status();
     let retry_after = text(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
     let location_origin = text(header::LOCATION)
         .and_then(|location| target.endpoint.expose_url().join(location).ok())
         .and_then(|location| origin(&location))
-        // A host can be made of what was sent.
-        .map(|origin| excerpt::clean(&origin, target, None));
+        // A host can be made of what was sent, and longer than any name (RFC 1035, section 2.3.4).
+        .map(|origin| secrets.clean_name(&origin, 253));
     let excerpt = if status.is_success() {
         None
     } else {
-        excerpt::excerpt(&excerpt::read(response, left).await, target, payload)
+        excerpt::excerpt(&excerpt::read(response, left).await, secrets, payload)
     };
     AttemptResult::Response { status: status.as_u16(), retry_after, location_origin, excerpt }
 }

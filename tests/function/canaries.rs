@@ -32,7 +32,7 @@ fn echo(request: &Request) -> Reply {
         raw(format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()))
     };
     let kind: u32 = path.split('/').nth(1).and_then(|kind| kind.parse().ok()).unwrap_or(0);
-    match kind % 16 {
+    match kind % 17 {
         0 => answer(400, "", &sent),
         1 => answer(500, "", &sent.to_lowercase()),
         2 => answer(401, "", &json!({ "error": sent }).to_string()),
@@ -48,12 +48,13 @@ fn echo(request: &Request) -> Reply {
         12 => Reply::HalfHead,
         13 => answer(200, "", &sent),
         14 => answer(404, "", &sent.split_whitespace().collect::<Vec<_>>().join("<br>")),
+        15 => answer(599, "", &String::from_utf8_lossy(&request.body)),
         _ => answer(599, "", &sent.chars().skip(40).collect::<String>()),
     }
 }
 
 fn destination(random: &mut StdRng, ports: [u16; 2]) -> Value {
-    let kind = random.random_range(0..16);
+    let kind = random.random_range(0..17);
     let mut secret = || canary(random);
     let path = format!("/{kind}/{}/{}?{}={}#{}", secret(), secret(), secret(), secret(), secret());
     let (user, key, token, signing) = (secret(), secret(), secret(), secret());

@@ -113,6 +113,26 @@ async fn a_redirect_is_not_followed_and_its_target_is_named_by_host_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redirects_host_is_as_long_as_a_name_may_be() {
+    let answer =
+        format!("HTTP/1.1 302 Found\r\nLocation: https://{}/\r\nContent-Length: 0\r\n\r\n", "x".repeat(60_000));
+    let line = failure_of(Reply::Raw(Box::leak(answer.into_boxed_str()))).await;
+    assert_readable(&line, "redirect");
+    assert!(line.to_string().len() < 3000, "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_ends_early_shows_no_beginning_of_a_secret() {
+    let receiver = Receiver::start(Reply::Raw(
+        "HTTP/1.1 503 X\r\nContent-Length: 500\r\n\r\nthe gateway does not like what it was sent, bad key: QUERYSE",
+    ))
+    .await;
+    let line = failure_at(&format!("{}?key=QUERYSECRET", receiver.url()), 1).await;
+    assert_readable(&line, "server_error");
+    assert_eq!(line["excerpt"], "the gateway does not like what it was…");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_asks_to_wait_is_quoted() {
     let line = failure_of(Reply::Raw("HTTP/1.1 429 X\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n")).await;
     assert!(line["cause"].as_str().unwrap().contains("it asks to wait 120 s"), "{line}");

@@ -49,6 +49,21 @@ async fn a_private_authority_is_trusted_by_its_bundle_alone() {
     assert_eq!(line["code"], "tls_unknown_issuer", "{line}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificates_names_are_plain_and_hold_no_secret() {
+    let authority = Authority::new("names");
+    let names = ["10.0.0.1", "SECRETSECRETSECRET.example", "a.example"].map(str::to_owned);
+    let names = CertificateParams::new(names).unwrap().subject_alt_names;
+    let port = serve(authority.server(|params| params.subject_alt_names = names, &Options::usual())).await;
+    let mut variables = local(&format!("https://127.0.0.1:{port}/SECRETSECRETSECRET"));
+    variables.extend(vars(&[("EXTRA_CA_BUNDLE", authority.bundle.to_str().unwrap())]));
+    let function = Function::start(variables).await;
+    function.invoke(&sample("sqs.json")).await;
+    let line = function.results().await.remove(0);
+    let cause = line["cause"].as_str().unwrap();
+    assert!(cause.contains("it is for 10.0.0.1, [removed].example, a.example"), "{cause}");
+}
+
 /// Servers that get it wrong: the port of each, the code of its fault, and what the cause says of this very case.
 pub(crate) async fn wrong_servers(authority: &Authority) -> Vec<(u16, &'static str, &'static str)> {
     vec![
