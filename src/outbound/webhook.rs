@@ -83,6 +83,10 @@ impl Webhook {
                 .retry(reqwest::retry::never())
                 .referer(false)
                 .http1_only()
+                // A receiver that says 200 has it, however badly it writes its headers.
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
+                .http1_allow_spaces_after_header_name_in_responses(true)
+                .http1_ignore_invalid_headers_in_responses(true)
                 .pool_idle_timeout(POOL_IDLE_TIMEOUT)
                 .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
                 .connector_layer(TimedLayer)

@@ -88,6 +88,10 @@ async fn every_2xx_is_delivered_by_its_status_line_alone() {
         Reply::Raw("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\ncut"),
         Reply::Raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense"),
         Reply::Raw("HTTP/1.0 200 OK\r\n\r\n"),
+        // Headers as nobody should write them: folded, with a space before the colon, with no name that is one.
+        Reply::Raw("HTTP/1.1 200 OK\r\nX-A: b\r\n folded\r\nContent-Length: 0\r\n\r\n"),
+        Reply::Raw("HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length: 0\r\n\r\n"),
+        Reply::Raw("HTTP/1.1 200 OK\r\nX(A): b\r\nContent-Length: 0\r\n\r\n"),
         Reply::Raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     ] {
         let receiver = Receiver::start(reply.clone()).await;
