@@ -1,10 +1,16 @@
 //! What the parts of one attempt noticed: reqwest tells neither how far it came nor how long each part took.
 //!
 //! The parts run inside the attempt's own task, so a task-local reaches them all: the resolver, the connector and
-//! the TLS session.
+//! the TLS session. The request's body is read in the connection's task, and takes the trace along.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
 
 use crate::domain::attempt::{Address, Phase, Timings};
 
@@ -25,6 +31,7 @@ struct Noticed {
     connected: Option<(Instant, Duration)>,
     handshake_since: Option<Instant>,
     client_certificate: bool,
+    sending: bool,
 }
 
 impl Trace {
@@ -42,6 +49,11 @@ impl Trace {
         let _ = TRACE.try_with(|trace| change(&mut trace.0.lock().unwrap_or_else(PoisonError::into_inner)));
     }
 
+    /// A request's body that tells when it is sent.
+    pub(super) fn watch(&self, bytes: Bytes) -> Watched {
+        Watched { bytes: Some(bytes), trace: self.clone() }
+    }
+
     /// What the host led to.
     pub(super) fn addresses(&self) -> Vec<Address> {
         self.noticed().addresses
@@ -51,6 +63,8 @@ impl Trace {
     pub(super) fn phase(&self) -> Phase {
         let noticed = self.noticed();
         match noticed {
+            // Perhaps on a connection that became idle while the attempt's own was still being made.
+            Noticed { sending: true, .. } => Phase::Response,
             Noticed { resolving_since: Some(_), dns: None, .. } => Phase::Dns,
             Noticed { connected: None, handshake_since: Some(_), .. } => Phase::Handshake,
             Noticed { connected: None, connecting_since: Some(_), .. } => Phase::Connect,
@@ -108,4 +122,47 @@ pub(super) fn handshake_begun() {
 
 pub(super) fn client_certificate_demanded() {
     Trace::note(|noticed| noticed.client_certificate = true);
+}
+
+/// A request's body. A connection asks for it once the head is written.
+pub(super) struct Watched {
+    bytes: Option<Bytes>,
+    trace: Trace,
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.trace.0.lock().unwrap_or_else(PoisonError::into_inner).sending = true;
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    /// Exact, so that the request has a `Content-Length`.
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_sent_on_another_connection_than_its_own_may_have_arrived() {
+        let trace = Trace::default();
+        let mut body = trace.watch(Bytes::from_static(b"{}"));
+        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(2), false));
+        trace.clone().scope(async { connecting() }).await;
+        assert_eq!(trace.phase(), Phase::Connect);
+        let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "{}");
+        assert_eq!(trace.phase(), Phase::Response);
+        assert!(body.is_end_stream());
+    }
 }

@@ -123,7 +123,7 @@ impl Webhook {
         }
         let trace = Trace::default();
         let signed = Signed::new(target, payload);
-        let request = request(client, target, payload, signed.as_ref());
+        let request = request(client, target, payload, signed.as_ref(), &trace);
         let secrets = || Secrets::of(target, signed.as_ref().map(|signed| signed.signature.as_str()));
         let started = Instant::now();
         let (Limit::Timeout(time) | Limit::Deadline(time)) = limit;
@@ -172,7 +172,13 @@ impl Signed {
     }
 }
 
-fn request(client: &Client, target: &Target, payload: &Payload, signed: Option<&Signed>) -> reqwest::RequestBuilder {
+fn request(
+    client: &Client,
+    target: &Target,
+    payload: &Payload,
+    signed: Option<&Signed>,
+    trace: &Trace,
+) -> reqwest::RequestBuilder {
     let endpoint = &target.endpoint;
     let mut request = client.post(endpoint.expose_url().clone());
     if let Some((user, password)) = endpoint.expose_credentials() {
@@ -185,7 +191,7 @@ fn request(client: &Client, target: &Target, payload: &Payload, signed: Option<&
     if let Some(Signed { timestamp, signature }) = signed {
         request = request.header("webhook-timestamp", *timestamp).header("webhook-signature", signature);
     }
-    request.body(payload.body.clone())
+    request.body(reqwest::Body::wrap(trace.watch(payload.body.clone())))
 }
 
 /// The status line decides. Of a failure's body a little is read, of a success's nothing.

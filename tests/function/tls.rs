@@ -2,11 +2,13 @@
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::version;
 
 use super::authority::{Authority, Options, serve};
+use super::receiver::read_request;
 use super::runtime::{Function, local, vars};
 use super::samples::sample;
 
@@ -62,6 +64,36 @@ async fn a_certificates_names_are_plain_and_hold_no_secret() {
     let line = function.results().await.remove(0);
     let cause = line["cause"].as_str().unwrap();
     assert!(cause.contains("it is for 10.0.0.1, [removed].example, a.example"), "{cause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_out_on_anothers_connection_while_its_own_was_being_made_may_have_arrived() {
+    let authority = Authority::new("shared");
+    let acceptor = TlsAcceptor::from(std::sync::Arc::new(authority.server(|_| {}, &Options::usual())));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(acceptor.accept(stream).await.unwrap());
+        // The second one never gets through the handshake, and the first connection takes its request.
+        let _held = listener.accept().await.unwrap();
+        read_request(&mut stream).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        read_request(&mut stream).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let mut variables = local(&format!("https://127.0.0.1:{port}/"));
+    variables.extend(vars(&[("WEBHOOK_TIMEOUT", "2"), ("EXTRA_CA_BUNDLE", authority.bundle.to_str().unwrap())]));
+    let function = Function::start(variables).await;
+    let mut event: Value = serde_json::from_str(&sample("sqs.json")).unwrap();
+    let record = event["Records"][0].clone();
+    event["Records"].as_array_mut().unwrap().push(record);
+    function.invoke(&event.to_string()).await;
+    let mut results = function.results().await;
+    results.sort_by_key(|line| line["result"].to_string());
+    assert_eq!(results[0]["result"], "delivered", "{results:?}");
+    assert_eq!((results[1]["code"].as_str(), results[1]["ambiguous"].as_bool()), (Some("timeout"), Some(true)));
 }
 
 /// Servers that get it wrong: the port of each, the code of its fault, and what the cause says of this very case.
