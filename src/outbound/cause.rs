@@ -97,7 +97,10 @@ fn certificate_cause(error: &CertificateError, secrets: &Secrets) -> TlsCause {
         CertificateError::NotValidYetContext { not_before, .. } => {
             TlsCause::NotYetValid { not_before: time(not_before) }
         }
-        CertificateError::UnknownIssuer => TlsCause::UnknownIssuer,
+        // A private authority that was renewed under its old name is found by that name, and then its key does not fit.
+        CertificateError::UnknownIssuer
+        | CertificateError::BadSignature
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => TlsCause::UnknownIssuer,
         CertificateError::NotValidForNameContext { presented, .. } => {
             TlsCause::WrongName { presented: plain_names(presented, secrets) }
         }

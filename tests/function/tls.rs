@@ -52,6 +52,14 @@ async fn a_private_authority_is_trusted_by_its_bundle_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_was_renewed_under_its_name_is_an_unknown_one() {
+    let old = Authority::new("renewed");
+    let port = serve(old.server(|_| {}, &Options::usual())).await;
+    let line = result_at("127.0.0.1", port, &Authority::new("renewed")).await;
+    assert_eq!(line["code"], "tls_unknown_issuer", "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificates_names_are_plain_and_hold_no_secret() {
     let authority = Authority::new("names");
     let names = ["10.0.0.1", "SECRETSECRETSECRET.example", "a.example"].map(str::to_owned);
