@@ -19,8 +19,11 @@ pub type Authorities = Vec<TrustAnchor<'static>>;
 /// Reads the authorities in a PEM file; the error says what was expected of it.
 pub fn authorities(path: &Path) -> Result<Authorities, &'static str> {
     const EXPECTED: &str = "a readable PEM file with at least one CERTIFICATE and nothing malformed";
+    let text = std::fs::read(path).map_err(|_| EXPECTED)?;
+    // Some editors begin a file with a byte order mark, which would hide the first line and with it a certificate.
+    let text = String::from_utf8_lossy(&text).replace('\u{feff}', "");
     let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(path).map_err(|_| EXPECTED)?.collect::<Result<_, _>>().map_err(|_| EXPECTED)?;
+        CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(|_| EXPECTED)?;
     if certificates.is_empty() {
         return Err(EXPECTED);
     }

@@ -52,6 +52,18 @@ async fn a_private_authority_is_trusted_by_its_bundle_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_hides_no_authority() {
+    let (first, second) = (Authority::new("marked"), Authority::new("unmarked"));
+    let pem = |authority: &Authority| std::fs::read_to_string(&authority.bundle).unwrap();
+    std::fs::write(&first.bundle, format!("\u{feff}{}\u{feff}{}", pem(&first), pem(&second))).unwrap();
+    for authority in [&first, &second] {
+        let port = serve(authority.server(|_| {}, &Options::usual())).await;
+        let line = result_at("127.0.0.1", port, &first).await;
+        assert_eq!(line["result"], "delivered", "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_was_renewed_under_its_name_is_an_unknown_one() {
     let old = Authority::new("renewed");
     let port = serve(old.server(|_| {}, &Options::usual())).await;
