@@ -323,6 +323,15 @@ async fn a_queue_that_cannot_be_written_to_leaves_the_record_with_its_source() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_aws_is_told_by_our_own_lines_alone() {
+    let down = Receiver::start(Reply::Status(503)).await;
+    let bench = Bench::start_with(&one(&down.url()), &[], Some(Trouble::Error500)).await;
+    assert_eq!(bench.deliver(&example()).await, 1);
+    let log = bench.runtime.log().await;
+    assert!(!log.is_empty() && log.iter().all(|line| line.get("result").is_some()), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_for_a_queue_is_delivered_but_cannot_wait() {
     let receiver = Receiver::start_scripted(|request: &Request| {
         Reply::Status(if String::from_utf8_lossy(&request.body).contains("fails") { 503 } else { 200 })
