@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use detection_outcome_handler::domain::destination::is_id;
 use detection_outcome_handler::domain::record::attribute::DESTINATION;
 
 /// How long a run may hold messages: nobody else sees them meanwhile, and they come back by themselves afterwards.
-const HOLD_SECONDS: i32 = 900;
+pub(crate) const HOLD_FOR_LIST: i32 = 60;
+pub(crate) const HOLD_FOR_REDRIVE: i32 = 900;
 
 /// A dead letter that this run holds.
 pub(crate) struct Letter {
@@ -54,8 +56,8 @@ impl Queue {
         Self { client, url: url.to_owned() }
     }
 
-    /// Receives everything that is visible.
-    pub(crate) async fn read_all(&self) -> Result<Vec<Letter>, String> {
+    /// Receives everything that is visible, and holds it for some seconds.
+    pub(crate) async fn read_all(&self, hold: i32) -> Result<Vec<Letter>, String> {
         let mut letters: HashMap<String, Letter> = HashMap::new();
         let mut empty = 0;
         // A receive may find nothing although something is there: only several in a row say so.
@@ -65,13 +67,19 @@ impl Queue {
                 .receive_message()
                 .queue_url(&self.url)
                 .max_number_of_messages(10)
-                .visibility_timeout(HOLD_SECONDS)
+                .visibility_timeout(hold)
                 .wait_time_seconds(1)
                 .message_attribute_names("All")
                 .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
                 .send()
-                .await
-                .map_err(|error| explain("the dead-letter queue cannot be read", error.code(), error.message()))?;
+                .await;
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.release(letters.values()).await;
+                    return Err(explain("the dead-letter queue cannot be read", error.code(), error.message()));
+                }
+            };
             let found = answer.messages.unwrap_or_default();
             empty = if found.is_empty() { empty + 1 } else { 0 };
             letters.extend(found.into_iter().filter_map(Letter::of).map(|letter| (letter.id.clone(), letter)));
@@ -82,7 +90,7 @@ impl Queue {
     }
 
     /// Makes letters visible again. One that fails comes back by itself.
-    pub(crate) async fn release(&self, letters: &[Letter]) {
+    pub(crate) async fn release(&self, letters: impl IntoIterator<Item = &Letter>) {
         for letter in letters {
             let request = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(&letter.receipt);
             let _ = request.visibility_timeout(0).send().await;
@@ -95,7 +103,9 @@ impl Queue {
         if let Some(destination) = to.or(letter.destination.as_deref()) {
             let value = MessageAttributeValue::builder().data_type("String").string_value(destination).build();
             let value = value.map_err(|error| error.to_string())?;
-            message = message.message_attributes(DESTINATION, value).message_group_id(destination);
+            message = message.message_attributes(DESTINATION, value);
+            // A letter may have been written by hand, and not everything can name a group.
+            message = message.set_message_group_id(Some(destination.to_owned()).filter(|id| is_id(id)));
         }
         message.send().await.map_err(|error| explain("it cannot be sent", error.code(), error.message()))?;
         let delete = self.client.delete_message().queue_url(&self.url).receipt_handle(&letter.receipt);

@@ -14,7 +14,7 @@ use aws_sdk_sqs::Client;
 use clap::{Args, Parser, Subcommand};
 use detection_outcome_handler::outbound::{aws, tls};
 
-use letters::{Letter, Queue};
+use letters::{HOLD_FOR_LIST, HOLD_FOR_REDRIVE, Letter, Queue};
 
 /// Lists and redrives the dead letters of the detection outcome handler.
 #[derive(Parser)]
@@ -49,7 +49,7 @@ struct Selection {
     /// Queue to look into: the stack's output DeadLetterQueueUrl
     #[arg(long, env = "DEAD_LETTER_QUEUE_URL", value_name = "URL")]
     dead_letter_queue_url: String,
-    /// Only dead letters for this destination
+    /// Only dead letters for this destination; `-` for those of whole outcomes
     #[arg(long, value_name = "ID")]
     destination: Option<String>,
     /// Only dead letters with this code, such as `tls_expired` (docs/failures.md lists them)
@@ -67,7 +67,12 @@ fn destination_id(text: &str) -> Result<String, &'static str> {
 
 impl Selection {
     fn takes(&self, letter: &Letter, now: SystemTime) -> bool {
-        let is = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        // As the list shows what has none.
+        let is = |wanted: &Option<String>, found: &Option<String>| match wanted.as_deref() {
+            None => true,
+            Some("-") => found.is_none(),
+            wanted => wanted == found.as_deref(),
+        };
         is(&self.destination, &letter.destination)
             && is(&self.code, &letter.code)
             && self.older_than.is_none_or(|age| letter.age(now) >= age)
@@ -92,17 +97,22 @@ async fn run(cli: Cli) -> Result<(), String> {
     let client = Client::new(&config);
     let (Command::List(selection) | Command::Redrive { selection, .. }) = &cli.command;
     let queue = Queue::new(client.clone(), &selection.dead_letter_queue_url);
-    let letters = queue.read_all().await?;
+    let hold = if matches!(cli.command, Command::List(_)) { HOLD_FOR_LIST } else { HOLD_FOR_REDRIVE };
+    let letters = queue.read_all(hold).await?;
     let now = SystemTime::now();
     let (selected, rest): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| selection.takes(letter, now));
-    print(&selected, now);
     // Whoever comes next can see at once what is not taken.
     queue.release(&rest).await;
+    if matches!(cli.command, Command::List(_)) {
+        // Before anything is shown: whoever reads it may end this program.
+        queue.release(&selected).await;
+    }
+    show(&table(&selected, now));
     match &cli.command {
-        Command::List(_) => queue.release(&selected).await,
+        Command::List(_) => {}
         Command::Redrive { yes, .. } if !(*yes || selected.is_empty() || agreed(selected.len())) => {
             queue.release(&selected).await;
-            println!("nothing was changed");
+            show("nothing was changed\n");
         }
         Command::Redrive { retry_queue_url, to, .. } => {
             redrive(&queue, &selected, retry_queue_url, to.as_deref()).await?;
@@ -111,8 +121,13 @@ async fn run(cli: Cli) -> Result<(), String> {
     Ok(())
 }
 
+/// Writes to standard output; that nobody reads it any more is no failure.
+fn show(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// A table by destination and code.
-fn print(letters: &[Letter], now: SystemTime) {
+fn table(letters: &[Letter], now: SystemTime) -> String {
     let mut groups: BTreeMap<(&str, &str), (usize, Duration)> = BTreeMap::new();
     for letter in letters {
         let key = (letter.destination.as_deref().unwrap_or("-"), letter.code.as_deref().unwrap_or("-"));
@@ -120,16 +135,16 @@ fn print(letters: &[Letter], now: SystemTime) {
         *count += 1;
         *oldest = (*oldest).max(letter.age(now));
     }
-    println!("{:>6}  {:<24} {:<24} oldest", "count", "destination", "code");
+    let mut text = format!("{:>6}  {:<24} {:<24} oldest\n", "count", "destination", "code");
     for ((destination, code), (count, oldest)) in groups {
         let oldest = humantime::format_duration(Duration::from_secs(oldest.as_secs()));
-        println!("{count:>6}  {destination:<24} {code:<24} {oldest}");
+        text += &format!("{count:>6}  {destination:<24} {code:<24} {oldest}\n");
     }
-    println!("{:>6}  in all", letters.len());
+    text + &format!("{:>6}  in all\n", letters.len())
 }
 
 fn agreed(count: usize) -> bool {
-    print!("deliver these {count} once more? [y/N] ");
+    show(&format!("deliver these {count} once more? [y/N] "));
     let _ = std::io::stdout().flush();
     let mut answer = String::new();
     let _ = std::io::stdin().read_line(&mut answer);
@@ -145,9 +160,9 @@ async fn redrive(queue: &Queue, letters: &[Letter], retry_queue_url: &str, to: O
         }
         moved += 1;
         if moved % 100 == 0 {
-            println!("{moved} of {}", letters.len());
+            show(&format!("{moved} of {}\n", letters.len()));
         }
     }
-    println!("{moved} are on their way; the function's log says what becomes of them");
+    show(&format!("{moved} are on their way; the function's log says what becomes of them\n"));
     Ok(())
 }
