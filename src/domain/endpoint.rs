@@ -37,8 +37,21 @@ impl Endpoint {
         if url.port() == Some(0) {
             return Err("a URL with a port of 1 to 65535");
         }
+        if url.fragment().is_some() {
+            return Err(
+                "a URL without `#`, for what follows it is never sent (write it as %23 if it belongs to a key)",
+            );
+        }
+        if let Some(Host::Domain(name)) = url.host()
+            && !is_host_name(name)
+        {
+            return Err("a URL whose host is a name of letters, digits, hyphens and dots, or an address");
+        }
         let origin = origin(&url).ok_or("a URL with a host")?;
         let credentials = take_credentials(&mut url)?;
+        // What is sent is a URI, which is stricter than a URL and shorter than 64 KiB (RFC 3986).
+        http::Uri::try_from(url.as_str())
+            .map_err(|_| "a URL that is shorter, and whose other characters are percent-encoded")?;
         Ok(Self { url, origin, credentials })
     }
 
@@ -64,6 +77,19 @@ impl Endpoint {
     pub fn expose_credentials(&self) -> Option<(&str, &str)> {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
     }
+}
+
+/// Whether a name can be looked up and can stand in a certificate (RFC 1123, section 2.1, and the underscores that some
+/// internal names have).
+fn is_host_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 impl fmt::Debug for Endpoint {
@@ -154,7 +180,8 @@ impl EndpointTemplate {
             Some(if index <= self.userinfo {
                 utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
             } else {
-                value.to_owned()
+                // In a key it is a character like others; in a URL all behind it would not be sent.
+                value.replace('#', "%23")
             })
         });
         let endpoint = Endpoint::parse(&text.map_err(Unfilled::Missing)?).map_err(Unfilled::Invalid)?;

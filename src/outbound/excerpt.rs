@@ -75,7 +75,7 @@ mod tests {
     use crate::domain::outcome::Outcome;
     use crate::outbound::secrets::tests::{SIGNATURE, SIGNING_KEY, secrets_of};
 
-    const URL: &str = "https://user:p%40ssw0rd@h.example/T0KEN/x?api_key=K%2FEY1#fragm";
+    const URL: &str = "https://user:p%40ssw0rd@h.example/T0KEN/x?api_key=K%2FEY1";
 
     fn shown_of(body: &str, is_whole: bool, payload: String) -> Option<String> {
         let payload = Outcome::parse(&Bytes::from(payload)).unwrap().payload;

@@ -33,7 +33,7 @@ impl Secrets {
         let segments = url.path_segments().into_iter().flatten().map(ToOwned::to_owned);
         let (mut certain, mut possible): (Vec<_>, Vec<_>) = segments.partition(|segment| segment.len() >= LEAST_KEY);
         possible.extend([url[url::Position::BeforePath..].to_owned(), url.path().to_owned()]);
-        possible.extend([url.query(), url.fragment()].into_iter().flatten().map(ToOwned::to_owned));
+        possible.extend(url.query().map(ToOwned::to_owned));
         for (name, value) in url.query_pairs() {
             possible.push(name.into_owned());
             certain.push(value.into_owned());

@@ -56,7 +56,7 @@ fn echo(request: &Request) -> Reply {
 fn destination(random: &mut StdRng, ports: [u16; 2]) -> Value {
     let kind = random.random_range(0..17);
     let mut secret = || canary(random);
-    let path = format!("/{kind}/{}/{}?{}={}#{}", secret(), secret(), secret(), secret(), secret());
+    let path = format!("/{kind}/{}/{}?{}={}", secret(), secret(), secret(), secret());
     let (user, key, token, signing) = (secret(), secret(), secret(), secret());
     let host = format!("127.0.0.1:{}", ports[0]);
     let mut options = json!({ "url": format!("http://{host}{path}"), "timeout": 1, "headers": { "X-Key": key, "X-Other": format!("token={token}") } });

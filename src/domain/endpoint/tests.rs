@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn an_endpoint_shows_its_origin_and_nothing_else() {
     let endpoint =
-        Endpoint::parse("https://user:p%40ss&%2B+=word@soc.example.com:8443/T0/SECRET?api_key=SECRET#SECRET").unwrap();
+        Endpoint::parse("https://user:p%40ss&%2B+=word@soc.example.com:8443/T0/SECRET?api_key=SECRET").unwrap();
     assert_eq!(endpoint.origin(), "https://soc.example.com:8443");
     assert_eq!(format!("{endpoint:?}"), "Endpoint(https://soc.example.com:8443)");
     assert_eq!(endpoint.expose_credentials(), Some(("user", "p@ss&++=word")));
@@ -49,6 +49,37 @@ fn what_is_no_webhook_url_is_refused_without_repeating_it() {
         let expected = Endpoint::parse(text).unwrap_err();
         assert!(!expected.contains("SECRET"), "{text}: {expected}");
     }
+}
+
+#[test]
+fn what_the_client_could_not_send_or_would_cut_is_refused_when_it_is_read() {
+    let long_label = format!("https://{}.example/", "a".repeat(64));
+    let long_name = format!("https://{}example/", "a.".repeat(130));
+    let long = format!("https://h/{}", "a".repeat(70_000));
+    for text in [
+        "https://h/x?api_key=abc#def",
+        "https://h/#{{secret:s}}",
+        "https://a..b/",
+        "https://-a.example/",
+        "https://a*b.example/",
+        "https://a\"b.example/",
+        "https://a`b.example/",
+        "https://a{b}.example/",
+        &long_label,
+        &long_name,
+        &long,
+    ] {
+        assert!(EndpointTemplate::parse(text).is_err(), "{text}");
+    }
+    for text in ["https://soc.example.com./x", "https://my_soc.internal/", "https://localhost/", "https://h/a|b\"c{d}"]
+    {
+        assert!(Endpoint::parse(text).is_ok(), "{text}");
+    }
+    // In a key, it is a character like others.
+    let template = EndpointTemplate::parse("https://h/{{secret:s}}/x?k={{secret:s}}").unwrap();
+    let mut resolved = Resolved::default();
+    resolved.insert(template.references().next().unwrap().clone(), "T0#B1".into());
+    assert_eq!(template.resolve(&resolved).unwrap().expose_url().as_str(), "https://h/T0%23B1/x?k=T0%23B1");
 }
 
 #[test]
