@@ -82,10 +82,19 @@ impl Resolve for Guard {
             let addresses = tokio::net::lookup_host((name.as_str(), 0)).await;
             trace::resolved();
             let addresses = addresses.map_err(|_| NameUnresolved)?.collect();
-            let admitted = guard.admit(name.as_str(), addresses)?;
+            let admitted = shuffled(guard.admit(name.as_str(), addresses)?);
             Ok(Box::new(admitted.into_iter()) as Addrs)
         })
     }
+}
+
+/// The client dials one address of a family after the other, and one that does not answer may cost the whole timeout:
+/// the next attempt should meet another one first. The system's choice between IPv4 and IPv6 stays.
+fn shuffled(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let family = addresses.first().map(SocketAddr::is_ipv4);
+    fastrand::shuffle(&mut addresses);
+    addresses.sort_by_key(|address| Some(address.is_ipv4()) != family);
+    addresses
 }
 
 #[cfg(test)]
@@ -101,6 +110,14 @@ mod tests {
         let guard = Guard::new(Arc::default(), false);
         let admitted = guard.admit("h", addresses(&["10.0.0.1", "8.8.8.8", "::1"])).unwrap();
         assert_eq!(admitted, addresses(&["8.8.8.8"]));
+    }
+
+    #[test]
+    fn each_address_of_a_family_comes_first_at_times_and_the_family_stays() {
+        let all = addresses(&["2606::1", "2606::2", "8.8.8.8"]);
+        let first: std::collections::HashSet<_> = (0..200).map(|_| shuffled(all.clone())[0]).collect();
+        assert_eq!(first, all[..2].iter().copied().collect());
+        assert_eq!(shuffled(all.clone())[2], all[2]);
     }
 
     #[test]
