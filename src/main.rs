@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_types::SdkConfig;
 use detection_outcome_handler::deliver::App;
-use detection_outcome_handler::domain::problem::sentence;
+use detection_outcome_handler::domain::problem::whole_sentence;
 use detection_outcome_handler::outbound::queues::Queues;
 use detection_outcome_handler::outbound::registry::Registry;
 use detection_outcome_handler::outbound::webhook::{ClientUnavailable, Webhook};
@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 async fn main() -> ExitCode {
     telemetry::init(settings::log_settings(&ProcessEnvironment));
     if !settings::is_inside_lambda(&ProcessEnvironment) {
-        telemetry::failed_start("this program runs inside AWS Lambda; to run it here, use `cargo lambda watch`");
+        telemetry::not_inside_lambda();
         return ExitCode::FAILURE;
     }
     let app = match start() {
@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
 
 /// Makes what every invocation shares; the error says all that is wrong.
 fn start() -> Result<App, String> {
-    let settings = Settings::parse(&ProcessEnvironment).map_err(|problems| sentence(&problems))?;
+    let settings = Settings::parse(&ProcessEnvironment).map_err(|problems| whole_sentence(&problems))?;
     let (webhook, aws) = clients(&settings).map_err(|error| error.to_string())?;
     let registry = Registry::new(settings.place, settings.registry_ttl, &aws);
     let queues = settings.queues.map(|urls| Queues::new(&aws, urls));

@@ -172,6 +172,13 @@ impl<E: Environment> Reader<'_, E> {
             Some(url)
         };
         match (url("RETRY_QUEUE_URL"), url("DEAD_LETTER_QUEUE_URL")) {
+            (Some(retry), Some(dead_letter)) if retry == dead_letter => {
+                self.problem(
+                    "DEAD_LETTER_QUEUE_URL",
+                    "another queue than RETRY_QUEUE_URL: dead letters would be retried",
+                );
+                None
+            }
             (Some(retry), Some(dead_letter)) => Some(QueueUrls { retry, dead_letter }),
             (None, None) => None,
             (Some(_), None) => {

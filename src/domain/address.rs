@@ -93,10 +93,10 @@ impl AllowedNetworks {
             let problem = |expected: String| Problem::new(format!("{setting}[{index}]"), expected);
             match item.parse::<IpNet>() {
                 Err(_) => problems.push(problem("a network such as 10.20.0.0/16 or fd12:3456::/48".into())),
-                Ok(network) if network != network.trunc() => {
+                Ok(network) if network != network.trunc() && is_private(network.trunc()) => {
                     problems.push(problem(format!("a network without host bits: {}", network.trunc())));
                 }
-                Ok(network) if !is_private(network) => problems.push(problem(
+                Ok(network) if !is_private(network.trunc()) => problems.push(problem(
                     "a network wholly inside 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, 198.18.0.0/15 \
                      or fc00::/7 (without fd00:ec2::/32, AWS's own)"
                         .into(),
@@ -125,7 +125,10 @@ impl AllowedNetworks {
 
 fn is_private(network: IpNet) -> bool {
     match network {
-        IpNet::V4(network) => PRIVATE_V4.iter().any(|private| private.contains(&network)),
+        IpNet::V4(network) => {
+            PRIVATE_V4.iter().any(|private| private.contains(&network))
+                && !FORBIDDEN_V4.iter().any(|forbidden| forbidden.contains(&network))
+        }
         IpNet::V6(network) => PRIVATE_V6.contains(&network) && !network.contains(&AWS_V6) && !AWS_V6.contains(&network),
     }
 }

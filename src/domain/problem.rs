@@ -28,14 +28,23 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Problems in one sentence; the rest is counted, so that a log line stays one.
+/// How many problems one sentence names; the rest is counted, so that a log line stays below 8 KiB.
 pub const SHOWN: usize = 10;
 
 /// Several problems in one sentence.
 pub fn sentence(problems: &[Problem]) -> String {
-    let mut text = problems.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    if problems.len() > SHOWN {
-        text.push_str(&format!("; and {} more", problems.len() - SHOWN));
+    first(problems, SHOWN)
+}
+
+/// All problems in one sentence, for a list that is known to be short.
+pub fn whole_sentence(problems: &[Problem]) -> String {
+    first(problems, usize::MAX)
+}
+
+fn first(problems: &[Problem], shown: usize) -> String {
+    let mut text = problems.iter().take(shown).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if problems.len() > shown {
+        text.push_str(&format!("; and {} more", problems.len() - shown));
     }
     text
 }

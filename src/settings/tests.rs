@@ -122,7 +122,10 @@ fn each_place_of_destinations_is_told_by_its_prefix() {
 #[test]
 fn queues_come_in_pairs() {
     let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/q";
-    let (retry, dead, region) = (("RETRY_QUEUE_URL", url), ("DEAD_LETTER_QUEUE_URL", url), ("AWS_REGION", "eu-west-1"));
+    let other = "https://sqs.eu-west-1.amazonaws.com/123456789012/d";
+    let (retry, dead, region) =
+        (("RETRY_QUEUE_URL", url), ("DEAD_LETTER_QUEUE_URL", other), ("AWS_REGION", "eu-west-1"));
+    assert_eq!(paths(&[URL, retry, ("DEAD_LETTER_QUEUE_URL", url), region]), ["DEAD_LETTER_QUEUE_URL"], "the same");
     assert_eq!(paths(&[URL, retry, dead, region]), [""; 0]);
     assert_eq!(paths(&[URL, retry, region]), ["DEAD_LETTER_QUEUE_URL"]);
     assert_eq!(paths(&[URL, dead, region]), ["RETRY_QUEUE_URL"]);

@@ -210,6 +210,11 @@ pub fn failed_start(problems: &str) {
     );
 }
 
+/// Started by hand.
+pub fn not_inside_lambda() {
+    tracing::error!("This program runs inside AWS Lambda. To run it on this machine, use `cargo lambda watch`.");
+}
+
 /// The Runtime API went away, which ends the process.
 pub fn stopped(reason: &str) {
     tracing::error!("the connection to Lambda's Runtime API ended: {}", label(reason, 500));
