@@ -31,7 +31,7 @@ async fn probed(app: &App, id: &str, request_id: &str, deadline: Deadline) -> Pr
             Some(report) => return report,
             None => (Some(target.endpoint.origin().to_owned()), Finding::NotStarted),
         },
-        Ok(Ok(Ready::Broken { finding, .. })) => (None, finding),
+        Ok(Ok(Ready::Broken { finding })) => (None, finding),
         Ok(Ok(Ready::Filtered(..))) => (None, Finding::InactiveDestination),
     };
     ProbeReport::without_attempt(shown, host, &finding)

@@ -1,6 +1,7 @@
 //! One record: its outcome is looked up and sent to all its destinations at once.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
@@ -10,12 +11,13 @@ use super::delivery::delivery;
 use super::settle::{Case, settle};
 use super::{App, Deadline};
 use crate::domain::backoff::LONGEST_WAIT;
+use crate::domain::destination::is_id;
 use crate::domain::failure::Finding;
 use crate::domain::outcome::Outcome;
 use crate::domain::record::Record;
 use crate::domain::report::Report;
-use crate::domain::route::Unrouted;
-use crate::outbound::registry::{LookupError, Ready};
+use crate::domain::route::{Turn, Unrouted};
+use crate::outbound::registry::LookupError;
 use crate::telemetry;
 
 /// What became of a record.
@@ -44,7 +46,8 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
     let reports = match &record.outcome {
         _ if hidden_again(app, record, deadline).await => Vec::new(),
         Err(refused) => {
-            let case = Case { record, destination: None, has_siblings: false, deadline };
+            let begun = AtomicBool::new(false);
+            let case = Case { record, destination: None, has_siblings: false, begun: &begun, deadline };
             vec![said(settle(app, case, Finding::Refused(refused.problems.clone())).await)]
         }
         Ok(outcome) => {
@@ -64,7 +67,7 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
 /// A message that came before its time goes back: no attempt, no line.
 async fn hidden_again(app: &App, record: &Record, deadline: Deadline) -> bool {
     let (Some(queues), Some(message)) = (&app.queues, &record.message) else { return false };
-    let early = message.not_before.and_then(|due| due.duration_since(SystemTime::now()).ok());
+    let early = message.due().and_then(|due| due.duration_since(SystemTime::now()).ok());
     let Some(early) = early.filter(|early| early.as_secs() > 0) else { return false };
     // If it cannot be hidden, it comes again when its visibility timeout ends.
     let _ = tokio::time::timeout(deadline.left_for_writes(), queues.hide(message, early.min(LONGEST_WAIT))).await;
@@ -78,36 +81,42 @@ async fn deliver_all(
     deadline: Deadline,
     said: &impl Fn(Report) -> Report,
 ) -> Vec<Report> {
-    let whole = || Case { record, destination: None, has_siblings: false, deadline };
+    let begun = &AtomicBool::new(false);
+    // The one that it waits for, or the outcome as a whole.
+    let waits_for = record.message.as_ref().and_then(|message| message.destination.as_deref()).filter(|id| is_id(id));
+    let whole = async |finding| {
+        let case = Case { record, destination: waits_for, has_siblings: false, begun, deadline };
+        let destination = waits_for.map(ToOwned::to_owned);
+        vec![said(Report { destination, ..settle(app, case, finding).await })]
+    };
     let lookup = tokio::time::timeout(deadline.left(), look_up(app, outcome, record));
     let turns = match caught(lookup).await {
-        Err(finding) => return vec![said(settle(app, whole(), finding).await)],
-        Ok(Err(_)) => return vec![said(settle(app, whole(), Finding::NotStarted).await)],
-        Ok(Ok(Err(error))) => return vec![said(settle(app, whole(), Finding::LookupFailed(error.to_string())).await)],
+        Err(finding) => return whole(finding).await,
+        Ok(Err(_)) => return whole(Finding::NotStarted).await,
+        Ok(Ok(Err(error))) => return whole(Finding::LookupFailed(error.to_string())).await,
         Ok(Ok(Ok(turns))) => turns,
     };
     if turns.is_empty() {
         // An alert that nobody would receive is no success; a run that found nothing is.
         let matters = outcome.kind.is_alert() && app.unrouted == Unrouted::DeadLetter;
-        let report = if matters { settle(app, whole(), Finding::Unrouted).await } else { Report::unrouted() };
-        return vec![said(report)];
+        return if matters { whole(Finding::Unrouted).await } else { vec![said(Report::unrouted())] };
     }
     let has_siblings = turns.len() > 1;
     // Each says its result when it has one: a slow receiver delays nobody else's line.
-    join_all(turns.iter().map(|turn| async move {
-        let case = || Case { record, destination: turn.id(), has_siblings, deadline };
+    join_all(turns.into_iter().map(|turn| async move {
+        let id = turn.id().map(ToOwned::to_owned);
+        let case = || Case { record, destination: id.as_deref(), has_siblings, begun, deadline };
         let report = match caught(delivery(app, turn, outcome, case())).await {
             Ok(report) => report,
             Err(finding) => settle(app, case(), finding).await,
         };
-        let named = turn.id().filter(|_| report.destination.is_none()).map(ToOwned::to_owned);
-        said(Report { destination: named.or(report.destination), ..report })
+        said(Report { destination: report.destination.or(id), ..report })
     }))
     .await
 }
 
 /// The turns of an outcome: all that its route says, or the one destination that it waits for.
-async fn look_up(app: &App, outcome: &Outcome, record: &Record) -> Result<Vec<Ready>, LookupError> {
+async fn look_up(app: &App, outcome: &Outcome, record: &Record) -> Result<Vec<Turn>, LookupError> {
     match record.message.as_ref().and_then(|message| message.destination.as_deref()) {
         Some(id) => Ok(vec![app.registry.one(id).await?]),
         None => app.registry.lookup(outcome).await,

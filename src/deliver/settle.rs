@@ -3,6 +3,7 @@
 //! What is to be kept is written before anything is acknowledged. A crash in between makes a duplicate with the same
 //! `webhook-id`, never a loss.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::{App, Deadline};
@@ -20,8 +21,10 @@ pub(super) struct Case<'a> {
     pub(super) record: &'a Record,
     /// The destination's id, for what is kept as a delivery of its own.
     pub(super) destination: Option<&'a str>,
-    /// Whether other deliveries of the record went out, which must not be repeated.
+    /// Whether the record has other deliveries, which must not be repeated when they have been made.
     pub(super) has_siblings: bool,
+    /// Whether any of them has been begun.
+    pub(super) begun: &'a AtomicBool,
     pub(super) deadline: Deadline,
 }
 
@@ -31,6 +34,19 @@ impl Case<'_> {
         let written = tokio::time::timeout(self.deadline.left_for_writes(), write).await;
         written.unwrap_or_else(|_| Err(WriteError::Failed("this function's time is over".to_owned())))
     }
+
+    fn is_shared(&self) -> bool {
+        self.record.message.as_ref().is_some_and(|message| message.is_shared)
+    }
+
+    /// Whether the source may keep it without repeating what another delivery of the message has done.
+    fn may_stay(&self, finding: &Finding) -> bool {
+        match finding {
+            // At the deadline it is known what has been begun.
+            Finding::NotStarted => !self.is_shared() && !self.begun.load(Ordering::Relaxed),
+            _ => !self.is_shared() && !self.has_siblings,
+        }
+    }
 }
 
 /// The attempt's number over the delivery's life.
@@ -38,16 +54,16 @@ pub(super) fn attempt_of(app: &App, record: &Record, now: SystemTime) -> u32 {
     match (&app.queues, &record.message) {
         // Without queues of ours, SQS counts.
         (None, Some(message)) => message.receive_count,
-        _ => waiting(app.queues.as_ref(), record).map_or(1, |message| attempt_number(message.elapsed(now))),
+        _ => waiting(app.queues.as_ref(), record)
+            .map_or(1, |message| attempt_number(message.elapsed(now)).min(app.max_attempts)),
     }
 }
 
 /// The message, if it is a delivery that already waits in the retry queue.
 fn waiting<'a>(queues: Option<&Queues>, record: &'a Record) -> Option<&'a Message> {
-    record
-        .message
-        .as_ref()
-        .filter(|message| message.destination.is_some() && queues.is_some_and(|queues| queues.is_retry(message)))
+    // One that holds several is parked anew, each part by itself.
+    let is_one = |message: &&Message| message.destination.is_some() && !message.is_shared;
+    record.message.as_ref().filter(is_one).filter(|message| queues.is_some_and(|queues| queues.is_retry(message)))
 }
 
 /// Decides and writes; the report says what was done.
@@ -58,11 +74,16 @@ pub(super) async fn settle(app: &App, case: Case<'_>, finding: Finding) -> Repor
     match verdict(&finding) {
         Verdict::Delivered => Report::of(finding, case.record.origin),
         Verdict::Permanent => dead_letter(queues, &case, finding, attempt).await,
-        Verdict::Retry { at_least } => retry(app, queues, &case, finding, at_least, now).await,
-        Verdict::RefreshSecrets => retry(app, queues, &case, finding, Duration::ZERO, now).await,
+        Verdict::Retry { at_least } | Verdict::RefreshSecrets { at_least } => {
+            retry(app, queues, &case, finding, at_least, now).await
+        }
         // Nothing was begun or looked up: the source keeps it, unless that would repeat what others have got.
         Verdict::Keep => match &case.record.message {
-            Some(message) if !case.has_siblings => hide_after_our_fault(queues, &case, message, finding).await,
+            Some(message) if case.may_stay(&finding) => {
+                hide_after_our_fault(app, queues, &case, message, finding).await
+            }
+            // Nor can anything be written.
+            _ if case.deadline.left_for_writes().is_zero() => Report::of(finding, case.record.origin),
             _ => retry(app, queues, &case, finding, Duration::ZERO, now).await,
         },
     }
@@ -81,6 +102,7 @@ async fn retry(
     let Some(wait) = next_attempt(elapsed, at_least, app.max_attempts, fastrand::f64()) else {
         return dead_letter(queues, case, finding, attempt_of(app, case.record, now)).await;
     };
+    case.begun.store(true, Ordering::Relaxed);
     let (settled, written) = if let Some(message) = waiting {
         (Settled::Waiting, case.in_time(queues.hide(message, wait)).await)
     } else {
@@ -89,7 +111,11 @@ async fn retry(
         (Settled::Parked, case.in_time(write).await)
     };
     match written {
-        Ok(()) => Report { parked_for: waiting.map(|_| elapsed), ..Report::again(settled, finding, wait) },
+        Ok(()) => {
+            // A destination under maintenance is not failing.
+            let parked_for = waiting.filter(|_| finding != Finding::Paused).map(|_| elapsed);
+            Report { parked_for, ..Report::again(settled, finding, wait) }
+        }
         // It comes again by itself when its visibility timeout ends; the schedule is anchored and does not mind.
         Err(error) => not_written(case, finding, &error),
     }
@@ -97,17 +123,31 @@ async fn retry(
 
 async fn dead_letter(queues: &Queues, case: &Case<'_>, finding: Finding, attempt: u32) -> Report {
     let notes = notes(&finding, attempt);
+    case.begun.store(true, Ordering::Relaxed);
     match case.in_time(queues.dead_letter(body(case.record), case.destination, &notes)).await {
         Ok(()) => Report::dead_lettered(finding),
         Err(error) => not_written(case, finding, &error),
     }
 }
 
-async fn hide_after_our_fault(queues: &Queues, case: &Case<'_>, message: &Message, finding: Finding) -> Report {
-    let wait = after_our_fault(message.receive_count);
-    // If it cannot be hidden it comes again when its visibility timeout ends: later, but not lost.
-    let _ = case.in_time(queues.hide(message, wait)).await;
-    Report::of(finding, case.record.origin)
+async fn hide_after_our_fault(
+    app: &App,
+    queues: &Queues,
+    case: &Case<'_>,
+    message: &Message,
+    finding: Finding,
+) -> Report {
+    let mut wait = after_our_fault(message.receive_count);
+    if let Some(waiting) = waiting(Some(queues), case.record) {
+        // It was received for each of its attempts: the count says little, and the schedule goes on.
+        let elapsed = waiting.elapsed(SystemTime::now());
+        wait = next_attempt(elapsed, Duration::ZERO, app.max_attempts, fastrand::f64()).map_or(wait, |at| at.min(wait));
+    }
+    match case.in_time(queues.hide(message, wait)).await {
+        Ok(()) => Report::hidden(finding, wait),
+        // It comes again when its visibility timeout ends: later, but not lost.
+        Err(_) => Report::of(finding, case.record.origin),
+    }
 }
 
 /// What could not be written stays with its source.
@@ -124,7 +164,7 @@ fn notes(finding: &Finding, attempt: u32) -> Notes {
     Notes {
         code: finding.code().map(Code::name),
         status: finding.status(),
-        attempt: Some(attempt).filter(|_| matches!(finding, Finding::Attempt(_))),
+        attempt: Some(attempt).filter(|_| finding.is_attempt()),
         detail: finding.cause().map(|cause| label(&cause, 1024)),
     }
 }

@@ -123,15 +123,18 @@ pub struct Timings {
     pub total: Duration,
 }
 
+/// A year: whoever asks for more means "never", and the schedule is over long before.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Reads `Retry-After`: seconds, or a date in any form of RFC 9110. Garbage is no wait.
 pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
         // More digits than fit are still a wait: the longest.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)).min(LONGEST_RETRY_AFTER));
     }
     let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    Some(date.duration_since(now).unwrap_or_default().min(LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -144,7 +147,8 @@ mod tests {
         for (value, seconds) in [
             ("120", Some(120)),
             (" 0 ", Some(0)),
-            ("99999999999999999999999", Some(u64::MAX)),
+            ("99999999999999999999999", Some(31_536_000)),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(31_536_000)),
             ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
             ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
             ("Sun Nov  6 08:50:37 1994", Some(60)),

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::endpoint::{Endpoint, EndpointTemplate, Unfilled, header_value};
 use super::outcome::{Kind, Outcome, Severity};
-use super::problem::Problem;
+use super::problem::{Problem, label};
 use super::reference::{Reference, Resolved, Template};
 use super::signature::SigningKey;
 
@@ -143,6 +143,12 @@ pub fn is_id(text: &str) -> bool {
     text.len() <= 64
         && text.bytes().next().is_some_and(plain)
         && text.bytes().all(|b| plain(b) || b == b'_' || b == b'-')
+}
+
+/// An id as its problems show it: what is no id may be anything, a whole URL too.
+pub fn shown(id: &str) -> String {
+    const SHOWN: usize = 12;
+    if is_id(id) { id.to_owned() } else { label(id, SHOWN) }
 }
 
 /// What an id must look like; ends the sentence "expected …".

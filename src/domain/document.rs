@@ -107,7 +107,12 @@ impl Document {
                 return Ok(Self {
                     destinations: entries
                         .into_iter()
-                        .map(|(id, value)| (id.clone(), parse_destination(&id, &format!("destinations.{id}"), value)))
+                        .map(|(id, value)| {
+                            (
+                                id.clone(),
+                                parse_destination(&id, &format!("destinations.{}", destination::shown(&id)), value),
+                            )
+                        })
                         .collect(),
                     routes: routes.map(|routes| {
                         routes

@@ -134,6 +134,15 @@ impl Finding {
         )
     }
 
+    /// Whether something was tried: policy forbids it before anybody is asked.
+    pub fn is_attempt(&self) -> bool {
+        match self {
+            Self::Attempt(result) => !matches!(result, AttemptResult::Failed { cause: Cause::Refused(_), .. }),
+            Self::NotWritten { finding, .. } => finding.is_attempt(),
+            _ => false,
+        }
+    }
+
     /// Whether the destination's timeout ended the attempt.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Attempt(AttemptResult::Failed { cause: Cause::Timeout(_), .. }))

@@ -82,6 +82,8 @@ pub struct Message {
     /// Its place among the event's `Records`.
     pub index: usize,
     pub receipt_handle: Option<String>,
+    /// Whether it holds several records: what it hides or keeps, it hides or keeps of all of them.
+    pub is_shared: bool,
     /// Region, account and name of its queue, from the queue's ARN.
     pub queue: Option<QueueName>,
     pub sent: Option<SystemTime>,
@@ -114,6 +116,13 @@ impl QueueName {
 }
 
 impl Message {
+    /// When its next attempt is due, if it says so. SQS hides nothing for longer than 12 hours: what lies further ahead
+    /// was written by nobody who knows, and is not obeyed.
+    pub fn due(&self) -> Option<SystemTime> {
+        const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+        self.not_before.filter(|due| self.sent.is_none_or(|sent| *due <= sent + LONGEST))
+    }
+
     /// How long ago it was sent.
     pub fn elapsed(&self, now: SystemTime) -> Duration {
         self.sent.and_then(|sent| now.duration_since(sent).ok()).unwrap_or_default()

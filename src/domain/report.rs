@@ -116,7 +116,7 @@ impl Report {
             }
             (Finding::Refused(_), _) => (Settled::Refused, Gravity::Error),
             (_, Verdict::Permanent) => (Settled::Kept, Gravity::Error),
-            (_, Verdict::Retry { .. } | Verdict::RefreshSecrets | Verdict::Keep) => {
+            (_, Verdict::Retry { .. } | Verdict::RefreshSecrets { .. } | Verdict::Keep) => {
                 let tried_again = origin != Origin::Direct && !finding.needs_a_person();
                 (Settled::Kept, if tried_again { Gravity::Warn } else { Gravity::Error })
             }
@@ -127,6 +127,12 @@ impl Report {
             finding: Some(finding),
             ..Self::new(settled, gravity)
         }
+    }
+
+    /// A fault of ours: its message stays in its queue, hidden for a while.
+    pub fn hidden(finding: Finding, wait: Duration) -> Self {
+        let next = format!("it stays in its queue, next try in {}", in_words(wait));
+        Self { next: Some(next), ..Self::of(finding, Origin::Sqs) }
     }
 
     /// It will be tried again after a wait: from the retry queue, parked there just now or waiting there already.

@@ -71,13 +71,37 @@ pub enum Turn {
     InvalidRoute {
         problems: Vec<Problem>,
     },
+    /// It would be given up, but only by what is known from before: the registry cannot be read.
+    Doubtful {
+        id: Option<String>,
+        reason: String,
+    },
+}
+
+impl Turn {
+    /// The destination's id, fit for a log line and a queue's attribute.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Send(destination) | Self::Filtered(destination, _) => Some(&destination.id),
+            Self::Paused { id } | Self::Inactive { id } | Self::Invalid { id, .. } | Self::Unknown { id } => Some(id),
+            Self::InvalidRoute { .. } => None,
+            Self::Doubtful { id, .. } => id.as_deref(),
+        }
+    }
+}
+
+/// Stands for an id that is none, as somebody wrote it: that may be anything, a secret too. No destination can have it.
+const NO_ID: &str = "(invalid)";
+
+fn shown(id: &str) -> String {
+    if is_id(id) { id } else { NO_ID }.to_owned()
 }
 
 /// What the document says about an outcome. No turn at all means that there is no route.
 pub fn turns(document: &Document, outcome: &Outcome) -> Vec<Turn> {
     let turn = |id: &String| match document.destinations.get(id) {
-        None => Turn::Unknown { id: id.clone() },
-        Some(Err(problems)) => Turn::Invalid { id: id.clone(), problems: problems.clone() },
+        None => Turn::Unknown { id: shown(id) },
+        Some(Err(problems)) => Turn::Invalid { id: shown(id), problems: problems.clone() },
         Some(Ok(destination)) => match destination.filter(outcome) {
             Some(filter) => Turn::Filtered(destination.clone(), filter),
             None if destination.paused => Turn::Paused { id: id.clone() },
@@ -107,11 +131,10 @@ pub fn probe_turn(document: &Document, id: &str) -> Turn {
 
 /// What the document says about a delivery that waited for one destination.
 pub fn single_turn(document: &Document, id: &str) -> Turn {
-    let id = id.to_owned();
-    match document.destinations.get(&id) {
-        None if is_id(&id) => Turn::Unknown { id },
-        // Whoever wrote that: it is not repeated.
-        None => Turn::Unknown { id: "unknown".to_owned() },
+    let entry = document.destinations.get(id);
+    let id = shown(id);
+    match entry {
+        None => Turn::Unknown { id },
         Some(Err(problems)) => Turn::Invalid { id, problems: problems.clone() },
         Some(Ok(destination)) if !destination.active => Turn::Inactive { id },
         Some(Ok(destination)) if destination.paused => Turn::Paused { id },

@@ -15,7 +15,7 @@ pub enum Verdict {
     /// Another attempt may succeed, not before the given wait.
     Retry { at_least: Duration },
     /// Rotated secrets are the usual cause: try again with fresh ones, else as [`Verdict::Retry`].
-    RefreshSecrets,
+    RefreshSecrets { at_least: Duration },
     /// The same request would fail again: a person must act.
     Permanent,
     /// Our own fault, or nothing was begun: the outcome stays where it came from.
@@ -49,7 +49,7 @@ fn of_status(status: u16, retry_after: Duration) -> Verdict {
         200..=299 => Verdict::Delivered,
         // Never followed: most clients turn the POST into a GET and take the login page's 200 for a delivery.
         300..=399 => Verdict::Permanent,
-        401 | 403 | 407 => Verdict::RefreshSecrets,
+        401 | 403 | 407 => Verdict::RefreshSecrets { at_least: retry_after },
         404 | 408 | 409 | 421 | 423 | 424 | 425 => Verdict::Retry { at_least: retry_after },
         429 => Verdict::Retry { at_least: retry_after.max(RATE_LIMIT_WAIT) },
         // With 410 the receiver asks to stop; of the others it would refuse the same bytes again.
@@ -112,7 +112,7 @@ mod tests {
         for status in 0..=1000 {
             let expected = match status {
                 200..=299 => Verdict::Delivered,
-                401 | 403 | 407 => Verdict::RefreshSecrets,
+                401 | 403 | 407 => Verdict::RefreshSecrets { at_least: Duration::ZERO },
                 404 | 409 | 421 | 408 | 423 | 424 | 425 => NOW,
                 429 => Verdict::Retry { at_least: Duration::from_secs(60) },
                 501 | 505 | 506 | 508 | 510 | 511 => Verdict::Permanent,
@@ -130,6 +130,8 @@ mod tests {
         for status in [404, 408, 409, 421, 423, 424, 425, 500, 502, 503, 504, 599] {
             assert_eq!(of_response(status, Some(90)), Verdict::Retry { at_least: Duration::from_secs(90) }, "{status}");
         }
+        let wait = Duration::from_secs(90);
+        assert_eq!(of_response(401, Some(90)), Verdict::RefreshSecrets { at_least: wait });
         assert_eq!(of_response(429, Some(5)), Verdict::Retry { at_least: Duration::from_secs(60) });
         assert_eq!(of_response(429, Some(500)), Verdict::Retry { at_least: Duration::from_secs(500) });
         for status in [301, 400, 410, 422, 501] {

@@ -118,7 +118,8 @@ fn records(
     outcomes: Vec<Result<Outcome, Refused>>,
     received: &Bytes,
 ) -> Vec<Record> {
-    let record = |outcome| Record { origin, message: message.cloned(), outcome, received: received.clone() };
+    let message = message.map(|message| Message { is_shared: outcomes.len() > 1, ..message.clone() });
+    let record = |outcome| Record { origin, message: message.clone(), outcome, received: received.clone() };
     outcomes.into_iter().map(record).collect()
 }
 
@@ -150,7 +151,6 @@ fn control(fields: &Fields<'_>) -> Message {
     let since_1970 = |duration: Duration| SystemTime::UNIX_EPOCH.checked_add(duration);
     Message {
         id: message_id(fields),
-        index: 0,
         queue: text("eventSourceARN").as_deref().and_then(QueueName::of_arn),
         sent: number("SentTimestamp").and_then(|milliseconds| since_1970(Duration::from_millis(milliseconds))),
         receive_count: number("ApproximateReceiveCount").and_then(|count| count.try_into().ok()).unwrap_or(1),
@@ -158,6 +158,7 @@ fn control(fields: &Fields<'_>) -> Message {
         not_before: obeyed(attribute::NOT_BEFORE)
             .and_then(|seconds| since_1970(Duration::from_secs(seconds.trim().parse().ok()?))),
         receipt_handle: text("receiptHandle"),
+        ..Message::default()
     }
 }
 

@@ -1,4 +1,7 @@
-//! What this function calls: webhooks, and the registry of destinations.
+//! What this function calls: webhooks, the registry of destinations, and the queues.
+//!
+//! A webhook's answer reaches the log through `excerpt`, which takes out of it (`marks`) what the destination keeps
+//! secret (`secrets`) and what the payload holds (`values`), in all usual spellings (`spelling`).
 
 mod cause;
 mod excerpt;

@@ -117,10 +117,8 @@ impl Queues {
         let request = self.client.change_message_visibility().queue_url(&url).receipt_handle(receipt);
         match Box::pin(request.visibility_timeout(seconds).send()).await {
             Ok(_) => Ok(()),
-            Err(error) => match error.code() {
-                Some(code) if NOT_OURS_ANY_MORE.iter().any(|known| code.contains(known)) => Ok(()),
-                code => Err(failed("hidden in", &url, code)),
-            },
+            Err(error) if is_not_ours(error.code(), error.message()) => Ok(()),
+            Err(error) => Err(failed("hidden in", &url, error.code())),
         }
     }
 
@@ -131,7 +129,15 @@ impl Queues {
     }
 }
 
-const NOT_OURS_ANY_MORE: [&str; 3] = ["InvalidReceiptHandle", "ReceiptHandleIsInvalid", "MessageNotInflight"];
+/// Whether SQS says that another receive owns the message by now, or that it is gone. The usual answer for a receipt
+/// that is no longer valid is InvalidParameterValue, which has other reasons too.
+fn is_not_ours(code: Option<&str>, message: Option<&str>) -> bool {
+    const CODES: [&str; 3] = ["InvalidReceiptHandle", "ReceiptHandleIsInvalid", "MessageNotInflight"];
+    code.is_some_and(|code| {
+        CODES.iter().any(|known| code.contains(known))
+            || (code.contains("InvalidParameterValue") && message.is_some_and(|text| text.contains("ReceiptHandle")))
+    })
+}
 
 fn failed(what: &str, url: &str, code: Option<&str>) -> WriteError {
     let name = url.rsplit('/').next().unwrap_or_default();

@@ -29,6 +29,9 @@ use crate::domain::signature::signature;
 /// Sockets die while Lambda freezes the process between two invocations: a short idle time keeps few of them.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// Less is not enough to connect and to be answered: an attempt would only make the delivery ambiguous.
+const LEAST_USEFUL: Duration = Duration::from_millis(250);
+
 /// The clients for webhooks, made once per cold start.
 #[derive(Debug)]
 pub struct Webhook {
@@ -59,12 +62,12 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The lesser of a destination's timeout and what is left of the invocation; nothing where nothing is left.
+    /// The lesser of a destination's timeout and what is left of the invocation; nothing where too little is left.
     pub fn of(timeout: Duration, left: Duration) -> Option<Self> {
         if timeout <= left {
             Some(Self::Timeout(timeout))
         } else {
-            Some(Self::Deadline(left)).filter(|_| !left.is_zero())
+            Some(Self::Deadline(left)).filter(|_| left >= LEAST_USEFUL)
         }
     }
 }

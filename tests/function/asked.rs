@@ -115,6 +115,24 @@ async fn a_probe_takes_every_step_although_a_connection_is_open_and_reads_what_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_check_and_a_probe_say_what_is_so_now_and_not_what_was_so_a_moment_ago() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let good = json!({ "destinations": { "soc": { "url": receiver.url() } } }).to_string();
+    let variables = document(&json!({ "destinations": { "soc": { "url": "x" } } }));
+    let path = variables[0].1.strip_prefix("file:").unwrap().to_owned();
+    let function = Function::start(variables).await;
+    for (text, ok) in [(None, false), (Some(&*good), true), (Some("{"), false), (Some(&*good), true)] {
+        if let Some(text) = text {
+            std::fs::write(&path, text).unwrap();
+        }
+        for question in [r#"{"check": true}"#, r#"{"probe": "soc"}"#] {
+            let answer = function.invoke(question).await;
+            assert_eq!(answer["ok"], ok, "{text:?}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_check_names_everything_that_is_wrong_wherever_it_is_kept() {
     let config = json!({
         "destinations": {

@@ -195,6 +195,8 @@ pub(crate) enum Trouble {
     Silent,
     Closed,
     Denied,
+    /// SQS's usual answer for a receipt that is no longer valid.
+    NotInFlight,
 }
 
 /// A relay to moto that counts requests, and answers as `trouble` says while it is on.
@@ -240,13 +242,16 @@ async fn relay(
     count.fetch_add(1, Ordering::SeqCst);
     if on.load(Ordering::SeqCst) {
         let (status, kind) = match trouble {
+            Trouble::NotInFlight => (400, "InvalidParameterValue"),
             Trouble::Throttled => (400, "ThrottlingException"),
             Trouble::Denied => (400, "AccessDeniedException"),
             Trouble::Error500 => (500, "InternalServiceError"),
             Trouble::Closed => return None,
             Trouble::Silent => std::future::pending().await,
         };
-        let body = json!({ "__type": kind, "message": "SECRET" }).to_string();
+        let message = "SECRET Value x for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not \
+                       available for visibility timeout change.";
+        let body = json!({ "__type": kind, "message": message }).to_string();
         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
         return stream.write_all((head + &body).as_bytes()).await.ok();
     }

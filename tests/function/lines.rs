@@ -14,15 +14,14 @@ use super::aws::Trouble;
 use super::failures::full_backlog;
 use super::queues::{Bench, LONG};
 use super::receiver::{Receiver, Reply, Request};
-use super::runtime::{OwnRuntime, free_port, vars};
+use super::runtime::{OwnRuntime, free_port, local, vars};
 use super::samples::sample;
 use super::tls::wrong_servers;
 
 /// Failures that have no snapshot, and why.
-const NOT_PRODUCED: [(Code, &str); 3] = [
+const NOT_PRODUCED: [(Code, &str); 2] = [
     (Code::ConnectReset, "no peer can reset a connection before it is accepted"),
     (Code::ConnectFailed, "stands for errors of the system that nobody has met"),
-    (Code::Panic, "a bug of ours, which no input is known to reach"),
 ];
 
 /// Keeps a line, or holds it against the one that is kept.
@@ -254,6 +253,14 @@ async fn what_fails_on_our_side_says_that_it_is_ours() {
     outcome["severity"] = "CRITICAL".into();
     bench.deliver(&outcome.to_string()).await;
     snapshot("critical-dead-lettered", &bench.results().await[0]);
+
+    // No input is known to reach a bug of ours; a system without resources does.
+    let cramped = OwnRuntime::start(local("http://localhost:1/")).await;
+    cramped.leave_no_room_for_threads().await;
+    cramped.invoke(&sample("sqs.json"), LONG).await;
+    let log = cramped.log().await;
+    assert!(log.iter().any(|line| line["code"] == "panic" && line.get("result").is_none()), "the place: {log:?}");
+    snapshot("panic", log.iter().find(|line| line["result"].is_string()).unwrap());
 
     let wrong = OwnRuntime::start(vars(&[("WEBHOOK_URL", "soc.example.com"), ("MAX_ATTEMPTS", "0")])).await;
     wrong.ended().await;

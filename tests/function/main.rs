@@ -17,6 +17,7 @@ mod guard;
 mod lines;
 mod metrics;
 mod namespace;
+mod own_faults;
 mod queues;
 mod registry;
 mod samples;

@@ -1,5 +1,6 @@
 //! What becomes of a delivery that fails, with moto's SQS in AWS's place.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,6 +16,8 @@ pub(crate) struct Bench {
     outcome: String,
     pub(crate) retry: String,
     dead_letter: String,
+    /// The destinations document.
+    pub(crate) file: PathBuf,
     pub(crate) runtime: OwnRuntime,
 }
 
@@ -39,10 +42,11 @@ impl Bench {
         };
         let mut all = variables(port, "");
         all[0].1 = document(config).remove(0).1;
+        let file = all[0].1.trim_start_matches("file:").into();
         all.extend(vars(&[("RETRY_QUEUE_URL", &retry), ("DEAD_LETTER_QUEUE_URL", &dead_letter)]));
         all.extend(vars(more));
         let runtime = OwnRuntime::start(all).await;
-        Self { aws, outcome, retry, dead_letter, runtime }
+        Self { aws, outcome, retry, dead_letter, file, runtime }
     }
 
     /// Hands over records as an event source mapping does.
@@ -73,7 +77,7 @@ impl Bench {
         aged(self.parked().await, age)
     }
 
-    async fn dead_letters(&self) -> Vec<Value> {
+    pub(crate) async fn dead_letters(&self) -> Vec<Value> {
         self.aws.receive(&self.dead_letter).await
     }
 
@@ -82,27 +86,27 @@ impl Bench {
     }
 }
 
-fn failed(told: &Told) -> usize {
+pub(crate) fn failed(told: &Told) -> usize {
     assert_eq!(told.kind, "response", "{told:?}");
     told.body["batchItemFailures"].as_array().unwrap().len()
 }
 
-fn attribute(record: &Value, name: &str) -> Option<String> {
+pub(crate) fn attribute(record: &Value, name: &str) -> Option<String> {
     record["messageAttributes"][name]["stringValue"].as_str().map(ToOwned::to_owned)
 }
 
-fn one(url: &str) -> Value {
+pub(crate) fn one(url: &str) -> Value {
     json!({ "destinations": { "soc": { "url": url, "timeout": 2 } } })
 }
 
 /// As if it had been parked some time ago.
-fn aged(mut record: Value, age: Duration) -> Value {
+pub(crate) fn aged(mut record: Value, age: Duration) -> Value {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     record["attributes"]["SentTimestamp"] = now.saturating_sub(age).as_millis().to_string().into();
     record
 }
 
-fn example() -> String {
+pub(crate) fn example() -> String {
     sample("matched.json")
 }
 

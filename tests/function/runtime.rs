@@ -310,6 +310,18 @@ impl OwnRuntime {
         }
     }
 
+    /// Leaves the process as much memory as it has and a little more: too little for a thread's stack, so that looking a
+    /// name up panics.
+    pub(crate) async fn leave_no_room_for_threads(&self) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let Some(pid) = self.pid() else { return };
+        let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+        let pages: u64 = pages.split(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or(0);
+        let limit = pages * 4096 + (3 << 19);
+        let arguments = ["--pid", &pid.to_string(), &format!("--as={limit}")];
+        let _ = Command::new("prlimit").args(arguments).status().await;
+    }
+
     /// Whether the process has ended.
     pub(crate) fn is_gone(&self) -> bool {
         self.child.lock().unwrap().try_wait().unwrap().is_some()

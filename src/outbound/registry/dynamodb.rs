@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use serde_json::{Map, Number, Value};
 
+use crate::domain::destination::shown;
 use crate::domain::document::{Document, parse_destination};
 use crate::domain::problem::Problem;
 use crate::domain::route::Route;
@@ -45,7 +46,10 @@ pub(super) async fn read(client: &Client, table: &str, detection_id: &str) -> Re
         let keys = ids.iter().map(|id| format!("destination#{id}")).collect();
         for (key, item) in get(client, table, keys).await? {
             let Some(id) = key.strip_prefix("destination#") else { continue };
-            destinations.insert(id.to_owned(), parse_destination(id, &key, Value::Object(item)));
+            destinations.insert(
+                id.to_owned(),
+                parse_destination(id, &format!("destination#{}", shown(id)), Value::Object(item)),
+            );
         }
     }
     Ok(Document { destinations, routes: Some(BTreeMap::from([(id.to_owned(), route)])) })
@@ -64,7 +68,8 @@ pub(super) async fn read_one(client: &Client, table: &str, id: &str, consistent:
     if let Some(item) = answer.item {
         let mut item = object(item);
         item.remove(KEY);
-        destinations.insert(id.to_owned(), parse_destination(id, &key, Value::Object(item)));
+        destinations
+            .insert(id.to_owned(), parse_destination(id, &format!("destination#{}", shown(id)), Value::Object(item)));
     }
     Ok(Document { destinations, routes: None })
 }
@@ -80,7 +85,10 @@ pub(super) async fn read_all(client: &Client, table: &str) -> Result<(Document, 
         let mut item = object(item);
         let Some(Value::String(key)) = item.remove(KEY) else { continue };
         if let Some(id) = key.strip_prefix("destination#") {
-            destinations.insert(id.to_owned(), parse_destination(id, &key, Value::Object(item)));
+            destinations.insert(
+                id.to_owned(),
+                parse_destination(id, &format!("destination#{}", shown(id)), Value::Object(item)),
+            );
         } else if let Some(id) = key.strip_prefix("route#") {
             routes.insert(id.to_owned(), route(&key, &item));
         } else {

@@ -7,6 +7,7 @@ mod reference;
 mod secrets_manager;
 mod survey;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,9 +15,9 @@ use std::time::Duration;
 use aws_types::SdkConfig;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::cache::Cache;
+use self::cache::{Cache, Known, Want};
 use self::reference::{Secrets, Values};
-use crate::domain::destination::{Destination, Filter, Incomplete, Target};
+use crate::domain::destination::{Destination, Filter, Incomplete, Target, is_id};
 use crate::domain::document::Document;
 use crate::domain::failure::Finding;
 use crate::domain::outcome::Outcome;
@@ -70,7 +71,6 @@ pub enum Ready {
     Filtered(Arc<Destination>, Filter),
     /// It cannot be sent, whatever the receiver does.
     Broken {
-        id: Option<String>,
         finding: Finding,
     },
 }
@@ -90,70 +90,76 @@ impl Registry {
     }
 
     /// The turns of an outcome; none at all means that there is no route.
-    pub async fn lookup(&self, outcome: &Outcome) -> Result<Vec<Ready>, LookupError> {
-        let document = self.document(&outcome.detection_id, false).await?;
+    pub async fn lookup(&self, outcome: &Outcome) -> Result<Vec<Turn>, LookupError> {
+        let Known { value: document, stale } = self.document(&outcome.detection_id, Want::Usable).await?;
         let turns = turns(&document, outcome);
-        let send: Vec<_> =
-            turns.iter().filter_map(|turn| if let Turn::Send(to) = turn { Some(&**to) } else { None }).collect();
-        let values = self.secrets.values(&send, false).await;
-        Ok(turns.into_iter().map(|turn| ready(turn, &values)).collect())
+        match stale {
+            Some(reason) if turns.is_empty() => Err(LookupError(reason)),
+            stale => Ok(turns.into_iter().map(|turn| doubted(turn, stale.as_ref())).collect()),
+        }
     }
 
     /// The one destination that a delivery waits for, as it is now. Filters were applied when it was parked.
-    pub async fn one(&self, id: &str) -> Result<Ready, LookupError> {
-        let mut document = self.holding(id, false).await?;
-        if !document.destinations.contains_key(id) {
+    pub async fn one(&self, id: &str) -> Result<Turn, LookupError> {
+        let mut known = self.holding(id, Want::Usable).await?;
+        if !known.value.destinations.contains_key(id) && is_id(id) {
             // Before a person is bothered, it is made sure that the destination is gone.
-            document = self.holding(id, true).await?;
+            known = self.holding(id, Want::Current).await?;
         }
-        Ok(self.ready_one(single_turn(&document, id), false).await)
+        Ok(doubted(single_turn(&known.value, id), known.stale.as_ref()))
     }
 
     /// A destination as it is at this moment, for a probe.
     pub async fn anew(&self, id: &str) -> Result<Ready, LookupError> {
-        let document = self.holding(id, true).await?;
-        Ok(self.ready_one(probe_turn(&document, id), true).await)
+        let known = self.holding(id, Want::Current).await?;
+        Ok(self.ready_with(probe_turn(&known.value, id), Want::Current).await)
     }
 
-    async fn ready_one(&self, turn: Turn, anew: bool) -> Ready {
+    /// Puts the secrets of a turn's destination in place. Another turn's secrets are not waited for.
+    pub async fn ready(&self, turn: Turn) -> Ready {
+        self.ready_with(turn, Want::Usable).await
+    }
+
+    async fn ready_with(&self, turn: Turn, want: Want) -> Ready {
         let send: Vec<_> = if let Turn::Send(to) = &turn { vec![&**to] } else { Vec::new() };
-        let values = self.secrets.values(&send, anew).await;
+        let values = self.secrets.values(&send, want).await;
         ready(turn, &values)
     }
 
     /// A document that holds this destination, if there is one.
-    async fn holding(&self, id: &str, anew: bool) -> Result<Arc<Document>, LookupError> {
+    async fn holding(&self, id: &str, want: Want) -> Result<Known<Arc<Document>>, LookupError> {
         // A document that is one text holds them all, whatever the detection.
-        let Store::Table { client, table } = &self.store else { return self.document("", anew).await };
-        let key = format!("destination#{id}");
+        let Store::Table { client, table } = &self.store else { return self.document("", want).await };
+        if !is_id(id) {
+            let nothing = Document { destinations: BTreeMap::new(), routes: None };
+            return Ok(Known { value: Arc::new(nothing), stale: None });
+        }
         let look_up = async {
-            let document = Box::pin(dynamodb::read_one(client, table, id, anew)).await?;
+            let document = Box::pin(dynamodb::read_one(client, table, id, want != Want::Usable)).await?;
             say_problems(&format!("the table {table}"), &document);
             Ok(Arc::new(document))
         };
-        let document =
-            if anew { self.documents.refresh(&key, look_up).await } else { self.documents.get(&key, look_up).await };
-        document.map_err(LookupError)
+        self.documents.get(&format!("destination#{id}"), want, look_up).await.map_err(LookupError)
     }
 
-    /// The same destination as it is now, looked up anew, if that makes it another one. A rotated key is the usual
-    /// reason why a receiver refuses.
-    pub async fn refreshed(&self, used: &Target, outcome: &Outcome) -> Option<Arc<Target>> {
-        let document = self.document(&outcome.detection_id, true).await.ok()?;
-        let destination = document.destinations.get(&used.id)?.as_ref().ok()?;
-        let values = self.secrets.values(&[destination], true).await;
+    /// The same destination as it is now, looked up anew, if that makes it another one that may be sent to. A rotated
+    /// key is the usual reason why a receiver refuses.
+    pub async fn refreshed(&self, used: &Target) -> Option<Arc<Target>> {
+        let known = self.holding(&used.id, Want::Refreshed).await.ok()?;
+        let Turn::Send(destination) = single_turn(&known.value, &used.id) else { return None };
+        let values = self.secrets.values(&[&*destination], Want::Refreshed).await;
         destination.complete(&values.resolved).ok().filter(|now| now.differs_from(used)).map(Arc::new)
     }
 
-    async fn document(&self, detection_id: &str, anew: bool) -> Result<Arc<Document>, LookupError> {
-        let (key, look_up) = match &self.store {
-            Store::Single(destination) => return Ok(Arc::new(Document::single(destination.clone()))),
-            Store::Text { .. } => ("", self.read(detection_id)),
-            Store::Table { .. } => (detection_id, self.read(detection_id)),
+    async fn document(&self, detection_id: &str, want: Want) -> Result<Known<Arc<Document>>, LookupError> {
+        let key = match &self.store {
+            Store::Single(destination) => {
+                return Ok(Known { value: Arc::new(Document::single(destination.clone())), stale: None });
+            }
+            Store::Text { .. } => String::new(),
+            Store::Table { .. } => format!("route#{detection_id}"),
         };
-        let document =
-            if anew { self.documents.refresh(key, look_up).await } else { self.documents.get(key, look_up).await };
-        document.map_err(LookupError)
+        self.documents.get(&key, want, self.read(detection_id)).await.map_err(LookupError)
     }
 
     async fn read(&self, detection_id: &str) -> Result<Arc<Document>, String> {
@@ -189,34 +195,32 @@ impl Registry {
     }
 }
 
-fn ready(turn: Turn, values: &Values) -> Ready {
-    let broken = |id: String, finding| Ready::Broken { id: Some(id), finding };
-    match turn {
-        Turn::Filtered(destination, filter) => Ready::Filtered(destination, filter),
-        Turn::Paused { id } => broken(id, Finding::Paused),
-        Turn::Inactive { id } => broken(id, Finding::InactiveDestination),
-        Turn::Invalid { id, problems } => broken(id, Finding::InvalidDestination(problems)),
-        Turn::Unknown { id } => broken(id, Finding::UnknownDestination),
-        Turn::InvalidRoute { problems } => Ready::Broken { id: None, finding: Finding::InvalidRoute(problems) },
-        Turn::Send(destination) => match destination.complete(&values.resolved) {
-            Ok(target) => Ready::Send(Arc::new(target)),
-            Err(Incomplete::Invalid(problems)) => broken(destination.id.clone(), Finding::InvalidDestination(problems)),
-            Err(Incomplete::Unresolved(reference)) => {
-                let reason = values.missing.get(&reference).cloned().unwrap_or_default();
-                broken(destination.id.clone(), Finding::UnresolvedSecret(reason))
-            }
-        },
+/// While the store cannot be read, what is known from before may be delivered to, but nothing is given up because of it.
+fn doubted(turn: Turn, stale: Option<&String>) -> Turn {
+    let is_final = !matches!(turn, Turn::Send(_) | Turn::Filtered(..) | Turn::Paused { .. });
+    match stale.filter(|_| is_final) {
+        Some(reason) => Turn::Doubtful { id: turn.id().map(ToOwned::to_owned), reason: reason.clone() },
+        None => turn,
     }
 }
 
-impl Ready {
-    /// The destination's id.
-    pub fn id(&self) -> Option<&str> {
-        match self {
-            Self::Send(target) => Some(&target.id),
-            Self::Filtered(destination, _) => Some(&destination.id),
-            Self::Broken { id, .. } => id.as_deref(),
-        }
+fn ready(turn: Turn, values: &Values) -> Ready {
+    let broken = |finding| Ready::Broken { finding };
+    match turn {
+        Turn::Filtered(destination, filter) => Ready::Filtered(destination, filter),
+        Turn::Paused { .. } => broken(Finding::Paused),
+        Turn::Inactive { .. } => broken(Finding::InactiveDestination),
+        Turn::Invalid { problems, .. } => broken(Finding::InvalidDestination(problems)),
+        Turn::Unknown { .. } => broken(Finding::UnknownDestination),
+        Turn::InvalidRoute { problems } => broken(Finding::InvalidRoute(problems)),
+        Turn::Doubtful { reason, .. } => broken(Finding::LookupFailed(reason)),
+        Turn::Send(destination) => match destination.complete(&values.resolved) {
+            Ok(target) => Ready::Send(Arc::new(target)),
+            Err(Incomplete::Invalid(problems)) => broken(Finding::InvalidDestination(problems)),
+            Err(Incomplete::Unresolved(reference)) => {
+                broken(Finding::UnresolvedSecret(values.missing.get(&reference).cloned().unwrap_or_default()))
+            }
+        },
     }
 }
 

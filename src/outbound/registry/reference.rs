@@ -6,11 +6,11 @@ use std::time::Duration;
 use aws_sdk_secretsmanager::Client;
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value};
 
-use super::cache::Cache;
+use super::cache::{Cache, Want};
 use super::secrets_manager;
 use crate::domain::destination::Destination;
+use crate::domain::json::{members, string};
 use crate::domain::reference::{Reference, Resolved};
 
 /// Referenced secrets, each read at most once per time to live.
@@ -32,13 +32,13 @@ impl Secrets {
         Self { client, cache: Cache::new("referenced secrets", ttl) }
     }
 
-    /// Reads what the destinations refer to, all of it at once; `anew` although it is fresh.
-    pub(super) async fn values(&self, destinations: &[&Destination], anew: bool) -> Values {
+    /// Reads what the destinations refer to, all of it at once.
+    pub(super) async fn values(&self, destinations: &[&Destination], want: Want) -> Values {
         let mut by_secret: BTreeMap<&str, Vec<&Reference>> = BTreeMap::new();
         for reference in destinations.iter().flat_map(|destination| destination.references()) {
             by_secret.entry(&reference.secret).or_default().push(reference);
         }
-        let texts = join_all(by_secret.keys().map(|id| self.text(id, anew))).await;
+        let texts = join_all(by_secret.keys().map(|id| self.text(id, want))).await;
         let mut values = Values { resolved: Resolved::default(), missing: BTreeMap::new() };
         for (references, text) in by_secret.into_values().zip(texts) {
             for reference in references {
@@ -52,25 +52,28 @@ impl Secrets {
         values
     }
 
-    async fn text(&self, id: &str, anew: bool) -> Result<SecretString, String> {
+    async fn text(&self, id: &str, want: Want) -> Result<SecretString, String> {
         let look_up = async {
             let client =
                 self.client.as_ref().ok_or("references need AWS's region and credentials in the environment")?;
             Box::pin(secrets_manager::read(client, id)).await
         };
-        if anew { self.cache.refresh(id, look_up).await } else { self.cache.get(id, look_up).await }
+        Ok(self.cache.get(id, want, look_up).await?.value)
     }
 }
 
 /// The whole text, or one member where the text is a JSON object, as Secrets Manager's console writes them.
 fn pick(text: &SecretString, reference: &Reference) -> Result<SecretString, String> {
     let Some(key) = &reference.key else { return Ok(text.clone()) };
-    let members: Map<String, Value> = serde_json::from_str(text.expose_secret())
+    let members = members(text.expose_secret())
         .map_err(|_| format!("the secret {} is no JSON object, so it has no key {key}", reference.secret))?;
     match members.get(key) {
-        Some(Value::String(value)) => Ok(value.as_str().into()),
-        Some(Value::Number(value)) => Ok(value.to_string().into()),
-        Some(_) => Err(format!("the key {key} of the secret {} is no text", reference.secret)),
+        Some(value) => match string(value) {
+            Some(text) => Ok(text.into()),
+            // As it is written: a number that was read may come out as another one.
+            None if value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Ok(value.get().into()),
+            None => Err(format!("the key {key} of the secret {} is no text", reference.secret)),
+        },
         None => Err(format!("the secret {} has no key {key}", reference.secret)),
     }
 }
@@ -82,11 +85,11 @@ mod tests {
     #[test]
     fn a_key_picks_a_member_and_no_key_takes_the_whole() {
         let reference = |key: Option<&str>| Reference { secret: "s".into(), key: key.map(Into::into) };
-        let text = SecretString::from(r#"{"token":"SECRET","n":5,"o":{}}"#);
+        let text = SecretString::from(r#"{"token":"SECRET","n":12345678901234567890123.10,"o":{}}"#);
         let value = |key| pick(&text, &reference(key)).map(|value| value.expose_secret().to_owned());
         assert_eq!(value(None).unwrap(), text.expose_secret());
         assert_eq!(value(Some("token")).unwrap(), "SECRET");
-        assert_eq!(value(Some("n")).unwrap(), "5");
+        assert_eq!(value(Some("n")).unwrap(), "12345678901234567890123.10");
         for (text, key) in [
             (text.expose_secret(), "o"),
             (text.expose_secret(), "gone"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::cache::Want;
 use super::{LookupError, Ready, Registry, Store, dynamodb, ready};
 use crate::domain::destination::{Destination, Target};
 use crate::domain::document::Document;
@@ -32,7 +33,7 @@ impl Registry {
                 let (document, problems) = Box::pin(dynamodb::read_all(client, table)).await.map_err(LookupError)?;
                 (Arc::new(document), problems)
             }
-            Store::Single(_) | Store::Text { .. } => (self.document("", true).await?, Vec::new()),
+            Store::Single(_) | Store::Text { .. } => (self.document("", Want::Current).await?.value, Vec::new()),
         };
         problems.extend(document.problems());
         if document.routes.as_ref().is_some_and(|routes| !routes.contains_key("*")) {
@@ -61,7 +62,7 @@ impl Registry {
         problems: &mut Vec<Problem>,
     ) {
         let all: Vec<_> = destinations.iter().map(|destination| &***destination).collect();
-        let values = self.secrets.values(&all, true).await;
+        let values = self.secrets.values(&all, Want::Current).await;
         for destination in destinations {
             match ready(Turn::Send((*destination).clone()), &values) {
                 Ready::Send(target) => targets.push((destination.path.clone(), target)),

@@ -1,0 +1,209 @@
+//! What a fault on our side must not do: give up an outcome, harm a neighbour, or say what is not so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::aws::{Aws, Relay, Trouble, variables};
+use super::queues::{Bench, aged, attribute, example, failed, one};
+use super::receiver::{Receiver, Reply, Request};
+use super::runtime::OwnRuntime;
+
+fn waits_for(id: &str) -> Value {
+    json!({ "outcome-destination": { "DataType": "String", "StringValue": id } })
+}
+
+async fn retried(bench: &Bench, id: &str) -> usize {
+    bench.aws.send(&bench.retry, &example(), waits_for(id)).await;
+    let record = bench.parked().await;
+    failed(&bench.invoke(&[record]).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_is_unknown_only_if_the_registry_says_so_at_this_moment() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let url = receiver.url();
+    let bench = Bench::start(&one(&url)).await;
+    assert_eq!(retried(&bench, "soc").await, 0, "and now the document is known");
+    assert_eq!(retried(&bench, "new").await, 0, "there is none");
+    // Added within the time to live, and redriven at once.
+    std::fs::write(&bench.file, json!({ "destinations": { "new": { "url": url } } }).to_string()).unwrap();
+    assert_eq!(retried(&bench, "new").await, 0);
+    std::fs::remove_file(&bench.file).unwrap();
+    assert_eq!(retried(&bench, "other").await, 1, "nobody can say that there is none");
+    let results = bench.results().await;
+    let seen: Vec<_> = results.iter().map(|line| (line["destination"].as_str(), line["result"].as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (Some("soc"), Some("delivered")),
+            (Some("new"), Some("dead_lettered")),
+            (Some("new"), Some("delivered")),
+            (Some("other"), Some("kept"))
+        ]
+    );
+    assert_eq!(results[3]["code"], "lookup_failed");
+    assert!(results[3]["next"].as_str().unwrap().starts_with("it stays in its queue, next try in "), "{}", results[3]);
+    assert_eq!(bench.dead_letters().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_registry_cannot_be_read_no_outcome_is_given_up_because_of_what_is_known_from_before() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let config = json!({
+        "destinations": { "soc": { "url": receiver.url() }, "bad": { "url": "x" } },
+        "routes": { "1": ["soc"], "2": ["soc", "bad"] }
+    });
+    for unrouted in ["ignore", "dead-letter"] {
+        let more = [("REGISTRY_TTL_SECONDS", "0"), ("UNROUTED", unrouted)];
+        let bench = Bench::start_with(&config, &more, None).await;
+        let outcome =
+            |detection: &str| example().replace("\"detection_id\": 123", &format!("\"detection_id\": {detection}"));
+        assert_eq!(bench.deliver(&outcome("1")).await, 0);
+        std::fs::remove_file(&bench.file).unwrap();
+        assert_eq!(bench.deliver(&outcome("1")).await, 0, "what is known serves on");
+        assert_eq!(bench.deliver(&outcome("123")).await, 1, "it may have a route by now");
+        assert_eq!(
+            bench.deliver(&outcome("2")).await,
+            0,
+            "the destination may have been corrected: it is parked for it"
+        );
+        assert_eq!(bench.aws.counts(&bench.retry).await, [0, 1, 0]);
+        assert!(bench.dead_letters().await.is_empty());
+        let results = bench.results().await;
+        let codes: Vec<_> = results.iter().filter_map(|line| line["code"].as_str()).collect();
+        assert_eq!(codes, ["lookup_failed"; 2], "{results:?}");
+        assert!(results.iter().any(|line| line["destination"] == "bad" && line["result"] == "parked"), "{results:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_is_none_is_nowhere_repeated_and_harms_no_neighbour() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let config = json!({ "destinations": {
+        "": { "url": receiver.url() }, "https://hooks.example/SECRET": { "url": receiver.url() }, "soc": { "url": receiver.url() }
+    } });
+    let bench = Bench::start(&config).await;
+    assert_eq!(bench.deliver(&example()).await, 0);
+    let letters = bench.dead_letters().await;
+    assert_eq!(letters.len(), 2);
+    for letter in &letters {
+        assert_eq!(attribute(letter, "outcome-destination").as_deref(), Some("(invalid)"));
+    }
+    // Redriven as it is, it meets no destination, whatever there is.
+    assert_eq!(retried(&bench, "(invalid)").await, 0);
+    assert_eq!(receiver.requests().len(), 1);
+    let output = bench.runtime.output().await;
+    assert!(!output.contains("SECRET"), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_another_receive_owns_by_now_is_no_failure() {
+    let receiver = Receiver::start(Reply::Status(503)).await;
+    let bench = Bench::start_with(&one(&receiver.url()), &[], Some(Trouble::NotInFlight)).await;
+    assert_eq!(retried(&bench, "soc").await, 1);
+    assert_eq!(bench.results().await[0]["result"], "waiting");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_the_endpoint_asks_for_with_a_401_is_granted() {
+    let receiver = Receiver::start(Reply::Raw("HTTP/1.1 401 X\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n")).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    assert_eq!(bench.deliver(&example()).await, 0);
+    assert_eq!(bench.results().await[0]["next"], "next try in 10 m");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attempt_has_a_number_beyond_the_last() {
+    let receiver = Receiver::start(Reply::Status(503)).await;
+    let bench = Bench::start_with(&one(&receiver.url()), &[("MAX_ATTEMPTS", "3")], None).await;
+    bench.aws.send(&bench.retry, &example(), waits_for("soc")).await;
+    let record = aged(bench.parked().await, Duration::from_secs(3600));
+    assert_eq!(failed(&bench.invoke(&[record]).await), 0);
+    let line = bench.results().await.remove(0);
+    assert_eq!((line["attempt"].as_u64(), line["attempts_max"].as_u64()), (Some(3), Some(3)), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_due_time_beyond_what_a_queue_can_hide_is_not_obeyed() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let mut attributes = waits_for("soc");
+    // Milliseconds, where seconds belong.
+    attributes["outcome-not-before"] = json!({ "DataType": "Number", "StringValue": "1764000000000" });
+    bench.aws.send(&bench.retry, &example(), attributes).await;
+    let record = bench.parked().await;
+    assert_eq!(failed(&bench.invoke(&[record]).await), 0);
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_does_not_come_holds_up_no_other_destination() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let aws = Aws::start().await;
+    let relay = Relay::start(aws.port, Trouble::Silent).await;
+    relay.in_trouble(true);
+    let config = json!({ "destinations": {
+        "plain": { "url": receiver.url() }, "keyed": { "url": format!("{}/{{{{secret:k}}}}", receiver.url()) }
+    } });
+    let mut all = variables(relay.port, "");
+    all[0].1 = super::runtime::document(&config).remove(0).1;
+    let runtime = OwnRuntime::start(all).await;
+    // Less than AWS's client waits for an answer.
+    let told = runtime.invoke(&example(), Duration::from_secs(8)).await;
+    assert_eq!(told.kind, "error");
+    assert_eq!(receiver.requests().len(), 1);
+    let results: Vec<_> = runtime.log().await.into_iter().filter(|line| line.get("result").is_some()).collect();
+    let seen: Vec<_> = results.iter().map(|line| (line["destination"].as_str(), line["result"].as_str())).collect();
+    assert_eq!(seen, [(Some("plain"), Some("delivered")), (Some("keyed"), Some("kept"))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_told_of_a_rotated_key_although_no_route_names_its_destination_any_more() {
+    let rotated = Arc::new(AtomicBool::new(false));
+    let is_new = rotated.clone();
+    let receiver = Receiver::start_scripted(move |request: &Request| {
+        let key = if is_new.load(Ordering::SeqCst) { "new-key" } else { "old-key" };
+        Reply::Status(if request.head.contains(key) { 200 } else { 401 })
+    })
+    .await;
+    let aws = Aws::start().await;
+    aws.create_secret("key", "old-key").await;
+    aws.create_table("destinations").await;
+    let url = format!("{}/{{{{secret:key}}}}", receiver.url());
+    aws.put_items("destinations", &[json!({ "pk": "destination#soc", "url": url })]).await;
+    let runtime = OwnRuntime::start(aws.variables("dynamodb:destinations")).await;
+    let record = json!({
+        "messageId": "m", "eventSource": "aws:sqs", "body": example(),
+        "messageAttributes": { "outcome-destination": { "dataType": "String", "stringValue": "soc" } }
+    });
+    let event = json!({ "Records": [record] }).to_string();
+    assert_eq!(failed(&runtime.invoke(&event, Duration::from_secs(20)).await), 0);
+    aws.put_secret("key", "new-key").await;
+    rotated.store(true, Ordering::SeqCst);
+    assert_eq!(failed(&runtime.invoke(&event, Duration::from_secs(20)).await), 0);
+    assert_eq!(receiver.requests().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_message_with_several_outcomes_none_is_repeated_because_another_fails() {
+    let receiver = Receiver::start_scripted(|request: &Request| {
+        Reply::Status(if String::from_utf8_lossy(&request.body).contains("\"run-2\"") { 503 } else { 200 })
+    })
+    .await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let outcome = |run: &str| json!({ "Sns": { "Message": example().replace("run-456", run) } });
+    let message = json!({ "Records": [outcome("run-1"), outcome("run-2"), outcome("run-3")] }).to_string();
+    bench.aws.send(&bench.retry, &message, waits_for("soc")).await;
+    let record = bench.parked().await;
+    assert_eq!(failed(&bench.invoke(&[record]).await), 0, "each part has a message of its own now");
+    let mut results: Vec<_> = bench.results().await;
+    results.sort_by_key(|line| line["run_id"].to_string());
+    let results: Vec<_> = results.iter().map(|line| line["result"].as_str().unwrap()).collect();
+    assert_eq!(results, ["delivered", "parked", "delivered"]);
+    let parked = bench.parked().await;
+    assert_eq!(attribute(&parked, "outcome-destination").as_deref(), Some("soc"));
+    assert_eq!(parked["body"], example().replace("run-456", "run-2").trim());
+}
