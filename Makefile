@@ -48,7 +48,7 @@ doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --profile $(PROFILE) --all-features --no-deps --document-private-items
 
 template: tools
-	cfn-lint template.yaml
+	cfn-lint template.yaml demo/sam-local.yaml
 	sam validate --lint --template template.yaml
 
 deny: $(VENV)/.deny

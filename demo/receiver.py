@@ -22,6 +22,8 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8080
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Receiver) as server:
-        print(f"listening on http://127.0.0.1:{server.server_address[1]}", flush=True)
+    # From within a container, this machine is reached at another address than loopback: 0.0.0.0 listens at all of them.
+    address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    with http.server.ThreadingHTTPServer((address, port), Receiver) as server:
+        print(f"listening on http://{address}:{server.server_address[1]}", flush=True)
         server.serve_forever()

@@ -1,6 +1,7 @@
 //! Rules about the repository that a machine can check.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it does not expect")]
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use detection_outcome_handler::domain::code::Code;
@@ -155,6 +156,32 @@ fn the_template_sets_settings_that_exist_and_never_a_url() {
     for name in variables.as_mapping().unwrap().keys().map(|name| name.as_str().unwrap()) {
         assert!(settings::NAMES.contains(&name), "{name}");
         assert!(!["WEBHOOK_URL", "LOCAL_RECEIVERS"].contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn what_the_local_run_sets_is_named_by_its_template_and_starts_the_function() {
+    let environment: serde_json::Value = serde_json::from_str(&read("events/local-env.json")).unwrap();
+    let template: Value = serde_norway::from_str(&read("demo/sam-local.yaml")).unwrap();
+    for (function, variables) in environment.as_object().unwrap() {
+        let named = at(&template, &["Resources", function, "Properties", "Environment", "Variables"]);
+        let variables: HashMap<String, String> = serde_json::from_value(variables.clone()).unwrap();
+        for name in variables.keys() {
+            assert!(named.get(name.as_str()).is_some(), "SAM hands over no {name}, which the template does not name");
+        }
+        // As in SAM's container.
+        let local = [("LAMBDA_TASK_ROOT", "/var/task"), ("AWS_SAM_LOCAL", "true"), ("AWS_REGION", "us-east-1")];
+        let local = local.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let all = Variables(variables.into_iter().chain(local).collect());
+        assert!(settings::Settings::parse(&all).is_ok());
+    }
+}
+
+struct Variables(HashMap<String, String>);
+
+impl settings::Environment for Variables {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
     }
 }
 
