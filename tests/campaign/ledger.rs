@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::kinds::{Fault, Odd};
-use crate::plan::{Plan, number};
+use crate::plan::{Form, Plan, number};
 use crate::receiver::Request;
 
 pub(crate) struct Ledger {
@@ -139,7 +139,8 @@ impl Ledger {
         let lines: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         for line in lines.iter().filter(|line| line["result"].is_string() && line["code"] != "unknown_event") {
             // What is no outcome is told apart by nothing, although its name may have been readable.
-            let n = line["detection_name"].as_str().filter(|_| line["result"] != "refused").and_then(number);
+            let is_outcome = |n: &usize| self.plan.planned(*n).form != Form::Poison;
+            let n = line["detection_name"].as_str().and_then(number).filter(is_outcome);
             *said.entry(line["request_id"].as_str().unwrap_or_default()).or_default().entry(n).or_default() += 1;
             let mut state = self.state();
             let Some(n) = n else {

@@ -54,7 +54,7 @@ pub(crate) struct Scale {
 const SHORT: Scale =
     Scale { outcomes: 480, per_kind: 3, time: 3000.0, sandboxes: 12, least: 1, limit: Duration::from_secs(240) };
 const FULL: Scale =
-    Scale { outcomes: 20_000, per_kind: 12, time: 600.0, sandboxes: 16, least: 300, limit: Duration::from_secs(5400) };
+    Scale { outcomes: 20_000, per_kind: 12, time: 600.0, sandboxes: 24, least: 300, limit: Duration::from_secs(5400) };
 
 #[test]
 fn nothing_is_lost_and_nothing_is_repeated_without_a_fault_that_explains_it() {

@@ -85,14 +85,3 @@ pub(crate) async fn suffer(
         () = gone => Err("went away"),
     }
 }
-
-/// Leaves the process as much memory as it has and a little more: too little for a thread's stack.
-pub(crate) async fn cramp(runtime: &OwnRuntime) {
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let Some(pid) = runtime.pid() else { return };
-    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let pages: u64 = pages.split(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    let limit = pages * 4096 + (3 << 19);
-    let arguments = ["--pid", &pid.to_string(), &format!("--as={limit}")];
-    let _ = tokio::process::Command::new("prlimit").args(arguments).status().await;
-}

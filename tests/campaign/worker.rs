@@ -15,7 +15,7 @@ use crate::ledger::Handed;
 use crate::plan::{Form, Planned, number};
 use crate::proxy::now_ms;
 use crate::runtime::Told;
-use crate::sandbox::{Harm, Sandbox, cramp, suffer};
+use crate::sandbox::{Harm, Sandbox, suffer};
 use crate::world::World;
 
 /// What an invocation has of time, if nothing in it waits for the deadline.
@@ -115,7 +115,7 @@ impl Worker {
             owed.extend(self.hand_over(record));
         }
         let owed = together(owed);
-        if self.one_in(50) {
+        if self.one_in(40) {
             self.hand_over_twice(&event, &outcomes);
         }
         let nameless = self.one_in(40);
@@ -146,7 +146,7 @@ impl Worker {
         }
         let stays = |record: &&Value| world.mapping.reports_failures && failed.contains(&record["messageId"]);
         let done: Vec<_> = records.iter().filter(|record| !stays(record)).collect();
-        if self.one_in(60) {
+        if self.one_in(35) {
             // Lambda's deletion is lost: the messages come again.
             world.ledger.count("acknowledgement lost");
             world.ledger.excuse(&outcomes);
@@ -237,7 +237,7 @@ impl Worker {
                 world.retire(sandbox).await;
             }
             let mut sandbox = world.sandbox().await;
-            cramp(&sandbox.runtime).await;
+            sandbox.runtime.leave_no_room_for_threads().await;
             sandbox.cramped = true;
             self.sandbox = Some(sandbox);
             harm = Harm::None;
