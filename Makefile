@@ -28,7 +28,7 @@ demo-aws: tools $(VENV)/.ministack ## Deploy the template into an emulator of AW
 test: tools ## Run all tests
 	$(CARGO_TEST) $(PROFILE)
 
-campaign: tools ## Deliver 20,000 outcomes while everything around the function fails (about half an hour)
+campaign: tools ## Deliver 20,000 outcomes while everything around the function fails (about a quarter of an hour)
 	CAMPAIGN_FULL=1 cargo test --all-features --profile $(PROFILE) --test campaign -- --nocapture
 
 seeded-bugs: tools ## Test the tests: each known bug must be caught
@@ -61,7 +61,7 @@ advisories: $(VENV)/.deny ## Check dependencies against the RustSec database (ne
 build: tools ## Build the function's bootstrap, as deployed
 	cargo lambda build --release
 
-tools: $(VENV)/.tools
+tools: $(VENV)/.tools ## Install cargo-lambda, the SAM CLI and what the tests need into .venv
 
 $(VENV)/.tools: tools/requirements.txt
 	python3 -m venv $(VENV)

@@ -124,7 +124,8 @@ def show(name, event, port, receiver, function):
         if line.startswith("{"):
             print(f"   {line}")
     # cargo-lambda draws a box around an error; its lines begin with these signs.
-    error = " ".join(line.strip(" ×│") for line in answer.stderr.splitlines() if line.strip()[:1] in "×│")
+    parts = [line.strip(" ×│") for line in answer.stderr.splitlines() if line.strip()[:1] in "×│"]
+    error = " ".join(part for part in parts if part)
     print(f"the answer: {answer.stdout.strip() or 'an error: ' + error}", flush=True)
 
 

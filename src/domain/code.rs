@@ -43,7 +43,7 @@ codes! {
     Dns "dns": "the host name does not resolve" => "Check the host's spelling and the VPC's DNS."
     DnsTimeout "dns_timeout": "the host name did not resolve in time" => "Check the VPC's DNS and the function's route to it."
     AddressForbidden "address_forbidden": "the host points at an address that is never allowed" => "Point the destination at a public address, or at a private network and allow its CIDR."
-    AddressPrivate "address_private": "the host points at a private network that is not allowed" => "If it is private on purpose, add its CIDR to ALLOW_PRIVATE_CIDRS."
+    AddressPrivate "address_private": "the host points at a private network that is not allowed" => "If it is private on purpose, add its CIDR to ALLOW_PRIVATE_CIDRS (the template's AllowPrivateCidrs)."
     PlainHttp "plain_http": "http:// outside an allowed private network" => "Use https:// in the destination's URL."
     // The connection.
     ConnectRefused "connect_refused": "connection refused" => "Verify the URL and the firewall rules: nothing listens there, or it is blocked."
@@ -54,7 +54,7 @@ codes! {
     // TLS.
     TlsExpired "tls_expired": "the endpoint's certificate has expired" => "Renew the endpoint's certificate."
     TlsNotYetValid "tls_not_yet_valid": "the endpoint's certificate is not valid yet" => "Correct the certificate's start date or the clock of the machine that issued it."
-    TlsUnknownIssuer "tls_unknown_issuer": "no trusted authority issued the endpoint's certificate" => "Install a certificate of a public authority with its intermediates, or put your private authority's current certificate into EXTRA_CA_BUNDLE; a self-signed certificate is not trusted."
+    TlsUnknownIssuer "tls_unknown_issuer": "no trusted authority issued the endpoint's certificate" => "Install a certificate of a public authority with its intermediates, or put your private authority's current certificate into EXTRA_CA_BUNDLE (the template's ExtraCaLayerArn); a self-signed certificate is not trusted."
     TlsCaAsServer "tls_ca_as_server": "the endpoint presents a certificate authority's own certificate" => "Issue a server certificate for it (with CA:FALSE): `openssl req -x509` makes an authority's."
     TlsWrongName "tls_wrong_name": "the endpoint's certificate is for another name" => "Use a name that the certificate covers, or add this host to the certificate."
     TlsCertificate "tls_certificate": "the endpoint's certificate is invalid" => "Verify that the endpoint's certificate and chain are well-formed and meant for a server."
@@ -69,7 +69,7 @@ codes! {
     ConnectionLost "connection_lost": "the connection ended before a response" => "Check the endpoint's logs and any proxy before it."
     MalformedResponse "malformed_response": "the answer is no valid HTTP response" => "Check that the URL is an HTTP endpoint."
     // Our own limits.
-    Deadline "deadline": "cut short by this function's own time limit" => "Raise the function's timeout above the destination's `timeout` plus 30 seconds."
+    Deadline "deadline": "cut short by this function's own time limit" => "Lower the destination's `timeout`, or raise the function's to 30 seconds more than it."
     NotStarted "not_started": "this function's time was over before the attempt could begin" => "Raise the function's timeout, or lower the batch size."
     // Without an attempt.
     DestinationInvalid "destination_invalid": "the destination is configured wrongly" => "Correct what is named; nothing was sent."
@@ -83,7 +83,7 @@ codes! {
     InvalidOutcome "invalid_outcome": "this is no detection outcome" => "Correct the producer: what is named must be as expected."
     LookupFailed "lookup_failed": "the destinations could not be looked up" => "Correct what is named; outcomes wait meanwhile, none is lost."
     TooLargeToPark "too_large_to_park": "the payload is too large for a queue, so it can wait nowhere" => "Correct what made the delivery fail; until then the source tries again, or has lost it."
-    QueueFailed "queue_failed": "an undelivered outcome could not be written to its queue" => "Check the queues, and that the function's role may send to them."
+    QueueFailed "queue_failed": "an undelivered outcome could not be written to the retry or dead-letter queue" => "Check the queues, and that the function's role may send to them."
     InvalidSettings "invalid_settings": "the function's settings are wrong, so it does not start" => "Correct its environment variables and deploy again."
     Panic "panic": "an error inside this function" => "Report it with this line to the function's maintainers."
 }

@@ -21,7 +21,7 @@ use crate::domain::record::{Message, Origin, QueueName, Record};
 pub(super) struct UnknownShape;
 
 impl UnknownShape {
-    pub(super) const ACCEPTED: &str = "Accepted are: a detection outcome (a JSON object with detection_id), an SQS event \
+    pub(super) const ACCEPTED: &str = "Accepted are: a detection outcome (a JSON object with detection_id and what else the README names), an SQS event \
         (Records with body), an SNS event (Records with Sns.Message, or Type Notification with Message), an EventBridge \
         event (detail-type with detail), and SNS or EventBridge inside an SQS body. By hand: {\"probe\": \"DESTINATION\"} \
         and {\"check\": true}.";

@@ -128,9 +128,9 @@ pub fn probe(report: &ProbeReport) {
         remedy,
         host = report.host.as_deref(),
         status = report.status,
-        "probe of {}{place}: {cause}. {}",
+        "probe of {}{place}: {cause}.{}",
         report.probe,
-        remedy.unwrap_or_default()
+        remedy.map(|remedy| format!(" {remedy}")).unwrap_or_default()
     );
 }
 

@@ -18,7 +18,7 @@ use letters::{HOLD_FOR_LIST, HOLD_FOR_REDRIVE, Letter, Queue};
 
 /// Lists and redrives the dead letters of the detection outcome handler.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "dead-letters", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
