@@ -133,8 +133,13 @@ impl Webhook {
         let response = tokio::time::timeout(time, trace.clone().scope(request.send())).await;
         let timings = trace.timings(started, matches!(response, Ok(Ok(_))));
         let result = match response {
+            // The status line decides; of a success nothing more is read.
+            Ok(Ok(response)) if response.status().is_success() => {
+                let status = response.status().as_u16();
+                AttemptResult::Response { status, retry_after: None, location_origin: None, excerpt: None }
+            }
             Ok(Ok(response)) => {
-                answered(response, target, &secrets(), payload, time.saturating_sub(started.elapsed())).await
+                failed(response, target, &secrets(), payload, time.saturating_sub(started.elapsed())).await
             }
             Ok(Err(error)) => {
                 let (cause, sent) = cause(&error, &trace, &secrets());
@@ -197,8 +202,8 @@ fn request(
     request.body(reqwest::Body::wrap(trace.watch(payload.body.clone())))
 }
 
-/// The status line decides. Of a failure's body a little is read, of a success's nothing.
-async fn answered(
+/// A failure, with what its head asks for and a little of what its body says.
+async fn failed(
     response: reqwest::Response,
     target: &Target,
     secrets: &Secrets,
@@ -206,19 +211,15 @@ async fn answered(
     left: Duration,
 ) -> AttemptResult {
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let status = response.status();
+    let status = response.status().as_u16();
     let retry_after = text(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
     let location_origin = text(header::LOCATION)
         .and_then(|location| target.endpoint.expose_url().join(location).ok())
         .and_then(|location| origin(&location))
         // A host can be made of what was sent, and longer than any name (RFC 1035, section 2.3.4).
         .map(|origin| secrets.clean_name(&origin, 253));
-    let excerpt = if status.is_success() {
-        None
-    } else {
-        excerpt::excerpt(&excerpt::read(response, left).await, secrets, payload)
-    };
-    AttemptResult::Response { status: status.as_u16(), retry_after, location_origin, excerpt }
+    let excerpt = excerpt::excerpt(&excerpt::read(response, left).await, secrets, payload);
+    AttemptResult::Response { status, retry_after, location_origin, excerpt }
 }
 
 /// Tells the trace when a connection begins and when it stands.

@@ -97,13 +97,13 @@ async fn run(cli: Cli) -> Result<(), String> {
     let client = Client::new(&config);
     let (Command::List(selection) | Command::Redrive { selection, .. }) = &cli.command;
     let queue = Queue::new(client.clone(), &selection.dead_letter_queue_url);
-    let hold = if matches!(cli.command, Command::List(_)) { HOLD_FOR_LIST } else { HOLD_FOR_REDRIVE };
-    let letters = queue.read_all(hold).await?;
+    let is_list = matches!(cli.command, Command::List(_));
+    let letters = queue.read_all(if is_list { HOLD_FOR_LIST } else { HOLD_FOR_REDRIVE }).await?;
     let now = SystemTime::now();
     let (selected, rest): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| selection.takes(letter, now));
     // Whoever comes next can see at once what is not taken.
     queue.release(&rest).await;
-    if matches!(cli.command, Command::List(_)) {
+    if is_list {
         // Before anything is shown: whoever reads it may end this program.
         queue.release(&selected).await;
     }

@@ -5,6 +5,7 @@
 //! the options of the JSON document, and `destinations` for a route.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -12,7 +13,7 @@ use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use serde_json::{Map, Number, Value};
 
-use crate::domain::destination::shown;
+use crate::domain::destination::{Destination, shown};
 use crate::domain::document::{Document, parse_destination};
 use crate::domain::problem::Problem;
 use crate::domain::route::Route;
@@ -46,10 +47,7 @@ pub(super) async fn read(client: &Client, table: &str, detection_id: &str) -> Re
         let keys = ids.iter().map(|id| format!("destination#{id}")).collect();
         for (key, item) in get(client, table, keys).await? {
             let Some(id) = key.strip_prefix("destination#") else { continue };
-            destinations.insert(
-                id.to_owned(),
-                parse_destination(id, &format!("destination#{}", shown(id)), Value::Object(item)),
-            );
+            destinations.insert(id.to_owned(), destination(id, item));
         }
     }
     Ok(Document { destinations, routes: Some(BTreeMap::from([(id.to_owned(), route)])) })
@@ -68,8 +66,7 @@ pub(super) async fn read_one(client: &Client, table: &str, id: &str, consistent:
     if let Some(item) = answer.item {
         let mut item = object(item);
         item.remove(KEY);
-        destinations
-            .insert(id.to_owned(), parse_destination(id, &format!("destination#{}", shown(id)), Value::Object(item)));
+        destinations.insert(id.to_owned(), destination(id, item));
     }
     Ok(Document { destinations, routes: None })
 }
@@ -85,10 +82,7 @@ pub(super) async fn read_all(client: &Client, table: &str) -> Result<(Document, 
         let mut item = object(item);
         let Some(Value::String(key)) = item.remove(KEY) else { continue };
         if let Some(id) = key.strip_prefix("destination#") {
-            destinations.insert(
-                id.to_owned(),
-                parse_destination(id, &format!("destination#{}", shown(id)), Value::Object(item)),
-            );
+            destinations.insert(id.to_owned(), destination(id, item));
         } else if let Some(id) = key.strip_prefix("route#") {
             routes.insert(id.to_owned(), route(&key, &item));
         } else {
@@ -96,6 +90,10 @@ pub(super) async fn read_all(client: &Client, table: &str) -> Result<(Document, 
         }
     }
     Ok((Document { destinations, routes: Some(routes) }, problems))
+}
+
+fn destination(id: &str, item: Map<String, Value>) -> Result<Arc<Destination>, Vec<Problem>> {
+    parse_destination(id, &format!("destination#{}", shown(id)), Value::Object(item))
 }
 
 fn route(key: &str, item: &Map<String, Value>) -> Route {
