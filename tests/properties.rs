@@ -9,7 +9,7 @@ use detection_outcome_handler::domain::attempt::retry_after;
 use detection_outcome_handler::domain::document::Document;
 use detection_outcome_handler::domain::endpoint::{Endpoint, EndpointTemplate, header_name, header_value};
 use detection_outcome_handler::domain::problem::label;
-use detection_outcome_handler::domain::reference::{Resolved, Template};
+use detection_outcome_handler::domain::template::{Resolved, Template, trimmed};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -104,12 +104,26 @@ proptest! {
         if let Ok(template) = EndpointTemplate::parse(&text) {
             let mut resolved = Resolved::default();
             for reference in template.references() {
-                resolved.insert(reference.clone(), value.clone().into());
+                resolved.insert(reference.clone(), &value.as_str().into());
             }
             if let Ok(endpoint) = template.resolve(&resolved) {
                 prop_assert_eq!(endpoint.origin(), template.origin());
             }
         }
+    }
+
+    #[test]
+    fn a_receiver_decodes_the_value_of_a_reference(value in "\\PC{1,30}") {
+        let template = EndpointTemplate::parse("https://u:{{secret:s}}@h.example/x?a=1&k={{secret:s}}&b=2").unwrap();
+        let mut resolved = Resolved::default();
+        for reference in template.references() {
+            resolved.insert(reference.clone(), &value.as_str().into());
+        }
+        let endpoint = template.resolve(&resolved).unwrap();
+        let pairs: Vec<_> = endpoint.expose_url().query_pairs().into_owned().collect();
+        let value = trimmed(&value);
+        prop_assert_eq!(pairs, [("a", "1"), ("k", value), ("b", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+        prop_assert_eq!(endpoint.expose_credentials(), Some(("u", value)));
     }
 
     #[test]
@@ -151,7 +165,7 @@ proptest! {
 
     #[test]
     fn a_destination_of_any_json_has_problems_or_serves_and_none_shows_a_value(
-        key in "url|timeout|active|outcomes|min_severity|headers|signing_secrets|[a-z]{1,5}",
+        key in "url|timeout|active|outcomes|min_severity|headers|signing_secrets|fallback|description|[a-z]{1,5}",
         value in json(),
     ) {
         let document = serde_json::json!({ "destinations": { "a": { "url": "https://h.example/", key: value } } });

@@ -1,6 +1,7 @@
 //! One receiver: where an outcome is sent and under which conditions.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
@@ -8,13 +9,23 @@ use http::{HeaderMap, HeaderName};
 use super::endpoint::{Endpoint, EndpointTemplate, Unfilled, header_value};
 use super::outcome::{Kind, Outcome, Severity};
 use super::problem::{Problem, label};
-use super::reference::{Reference, Resolved, Template};
 use super::signature::SigningKey;
+use super::template::{Reference, Resolved, Template};
 
 /// Seconds that an attempt may take when a destination does not say.
 pub const DEFAULT_TIMEOUT_SECONDS: u64 = 30;
 /// The platform promises its receivers at most five minutes.
 pub const MAX_TIMEOUT_SECONDS: u64 = 300;
+/// Minutes until a fallback gets an outcome when its destination does not say.
+pub const DEFAULT_FALLBACK_MINUTES: u64 = 10;
+/// As long as a delivery is tried again.
+pub const MAX_FALLBACK_MINUTES: u64 = 20 * 60;
+/// A rotation needs two; the header that carries the signatures must stay short.
+pub const MAX_SIGNING_SECRETS: usize = 10;
+/// Common servers take 100 headers (Apache's LimitRequestFields), the handler's own among them.
+pub const MAX_HEADERS: usize = 64;
+/// Names and values together. Common servers take 8 KiB for one header (nginx, Apache).
+pub const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 /// A receiver as it is configured: its secrets are still references.
 #[derive(Clone)]
@@ -35,6 +46,18 @@ pub struct Destination {
     pub headers: Vec<(HeaderName, Template)>,
     /// Keys that every request is signed with.
     pub signing_secrets: Vec<Template>,
+    pub fallback: Option<Fallback>,
+    /// The target of a destination without references, which is always the same.
+    pub(super) ready: OnceLock<Arc<Target>>,
+}
+
+/// The destination that gets an outcome as well when this one does not take it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// Id of the other destination.
+    pub to: String,
+    /// Age of the delivery from which on it is used.
+    pub after: Duration,
 }
 
 /// A receiver with its secrets in place, ready for an attempt.
@@ -64,13 +87,13 @@ pub enum Filter {
     MinSeverity,
 }
 
-/// Why a destination cannot be used now.
+/// Why a destination cannot be used now. The next rotation of a secret may mend either.
 #[derive(Debug)]
 pub enum Incomplete {
     /// A secret that it refers to has no value at the moment.
     Unresolved(Reference),
-    /// With its secrets in place it has problems.
-    Invalid(Vec<Problem>),
+    /// With its secrets in place it has a problem, whose text names them.
+    Invalid { problem: Problem, references: Vec<Reference> },
 }
 
 impl Destination {
@@ -87,6 +110,8 @@ impl Destination {
             min_severity: None,
             headers: Vec::new(),
             signing_secrets: Vec::new(),
+            fallback: None,
+            ready: OnceLock::new(),
         }
     }
 
@@ -111,29 +136,63 @@ impl Destination {
         self.endpoint.references().chain(templates.flat_map(Template::references)).collect()
     }
 
+    /// What is wrong with its fallback, given the destination of that id, if there is one.
+    pub fn fallback_problem(&self, target: Option<&Self>) -> Option<Problem> {
+        let fallback = self.fallback.as_ref()?;
+        let expected = match target {
+            _ if fallback.to == self.id => "another destination than this one",
+            None => "a destination that exists",
+            Some(target) if target.fallback.is_some() => "a destination that has no fallback itself",
+            Some(_) => return None,
+        };
+        Some(Problem::new(format!("{}.fallback.to", self.path), expected))
+    }
+
+    /// The target to send to. It is made once where the destination refers to no secret.
+    pub fn target(&self, resolved: &Resolved) -> Result<Arc<Target>, Incomplete> {
+        if let Some(target) = self.ready.get() {
+            return Ok(target.clone());
+        }
+        let target = Arc::new(self.complete(resolved)?);
+        if self.references().is_empty() {
+            return Ok(self.ready.get_or_init(|| target).clone());
+        }
+        Ok(target)
+    }
+
     /// Puts the secrets in place.
     pub fn complete(&self, resolved: &Resolved) -> Result<Target, Incomplete> {
-        let problem = |part: &str, expected: &'static str| {
-            let expected = format!("{expected}, also with the referenced secrets in place");
-            Incomplete::Invalid(vec![Problem::new(format!("{}.{part}", self.path), expected)])
-        };
         let endpoint = self.endpoint.resolve(resolved).map_err(|error| match error {
             Unfilled::Missing(reference) => Incomplete::Unresolved(reference.clone()),
-            Unfilled::Invalid(expected) => problem("url", expected),
+            Unfilled::Invalid(expected) => self.invalid("url", expected, self.endpoint.references()),
         })?;
         let mut headers = HeaderMap::with_capacity(self.headers.len());
-        for (name, value) in &self.headers {
-            let value = value.resolve(resolved).map_err(|reference| Incomplete::Unresolved(reference.clone()))?;
-            let value = header_value(&value).map_err(|expected| problem(&format!("headers.{name}"), expected))?;
+        for (name, template) in &self.headers {
+            let value = template.resolve(resolved).map_err(|reference| Incomplete::Unresolved(reference.clone()))?;
+            let value = header_value(&value)
+                .map_err(|expected| self.invalid(&format!("headers.{name}"), expected, template.references()))?;
             headers.insert(name.clone(), value);
         }
+        if headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() > MAX_HEADER_BYTES {
+            let references = self.headers.iter().flat_map(|(_, value)| value.references());
+            return Err(self.invalid("headers", HEADER_BYTES_EXPECTED, references));
+        }
         let mut signing_keys = Vec::with_capacity(self.signing_secrets.len());
-        for (index, secret) in self.signing_secrets.iter().enumerate() {
-            let secret = secret.resolve(resolved).map_err(|reference| Incomplete::Unresolved(reference.clone()))?;
-            let key = SigningKey::parse(&secret);
-            signing_keys.push(key.map_err(|expected| problem(&format!("signing_secrets[{index}]"), expected))?);
+        for (index, template) in self.signing_secrets.iter().enumerate() {
+            let secret = template.resolve(resolved).map_err(|reference| Incomplete::Unresolved(reference.clone()))?;
+            let key = SigningKey::parse(&secret).map_err(|expected| {
+                self.invalid(&format!("signing_secrets[{index}]"), expected, template.references())
+            })?;
+            signing_keys.push(key);
         }
         Ok(Target { id: self.id.clone(), endpoint, timeout: self.timeout, headers, signing_keys })
+    }
+
+    fn invalid<'a>(&self, part: &str, expected: &str, references: impl Iterator<Item = &'a Reference>) -> Incomplete {
+        let references: Vec<_> = references.cloned().collect();
+        let names = references.iter().map(|reference| format!("{{{{secret:{reference}}}}}"));
+        let expected = format!("{expected}, also with the value of {} in place", names.collect::<Vec<_>>().join(", "));
+        Incomplete::Invalid { problem: Problem::new(format!("{}.{part}", self.path), expected), references }
     }
 }
 
@@ -154,9 +213,16 @@ pub fn shown(id: &str) -> String {
 /// What an id must look like; ends the sentence "expected …".
 pub const ID_EXPECTED: &str = "an id of 1 to 64 characters a-z, 0-9, _ and -, the first a letter or digit";
 
+/// What the headers together must be; ends the sentence "expected …".
+pub const HEADER_BYTES_EXPECTED: &str = "names and values of at most 8 KiB together";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn destination(url: &str) -> Destination {
+        Destination::new("soc", "destinations.soc", EndpointTemplate::parse(url).unwrap(), 30)
+    }
 
     #[test]
     fn ids_are_lower_case_and_short() {
@@ -170,22 +236,58 @@ mod tests {
 
     #[test]
     fn secrets_are_put_in_place_or_named() {
-        let mut destination =
-            Destination::new("soc", "destinations.soc", EndpointTemplate::parse("https://h/{{secret:a}}").unwrap(), 30);
+        let mut destination = destination("https://h/{{secret:a}}");
         destination.headers.push((http::header::AUTHORIZATION, Template::parse("Bearer {{secret:b#k}}").unwrap()));
         let names: Vec<_> = destination.references().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["a", "b#k"]);
 
-        let reference = |secret: &str, key: Option<&str>| Reference { secret: secret.into(), key: key.map(Into::into) };
+        let reference = |text| Reference::parse(text).unwrap();
         let mut resolved = Resolved::default();
-        resolved.insert(reference("a", None), "path".into());
+        resolved.insert(reference("a"), &"path".into());
         let Err(Incomplete::Unresolved(missing)) = destination.complete(&resolved) else { panic!() };
-        assert_eq!(missing, reference("b", Some("k")));
-        resolved.insert(reference("b", Some("k")), "token".into());
+        assert_eq!(missing, reference("b#k"));
+        resolved.insert(reference("b#k"), &"token\n".into());
         let target = destination.complete(&resolved).ok().unwrap();
         assert_eq!(target.headers["authorization"], "Bearer token");
-        resolved.insert(reference("b", Some("k")), "to\nken".into());
-        let Err(Incomplete::Invalid(problems)) = destination.complete(&resolved) else { panic!() };
-        assert_eq!(problems[0].path, "destinations.soc.headers.authorization");
+    }
+
+    #[test]
+    fn a_problem_of_a_value_names_its_secret() {
+        let mut destination = destination("https://h/{{secret:a}}");
+        destination.headers.push((http::header::AUTHORIZATION, Template::parse("Bearer {{secret:b#k}}").unwrap()));
+        destination.signing_secrets.push(Template::parse("{{secret:c}}").unwrap());
+        let long = "SECRET".repeat(2000);
+        let key = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        for (values, path, names) in [
+            (["..", "x", key], "url", ["a"]),
+            (["x", "SECRET\nx", key], "headers.authorization", ["b#k"]),
+            (["x", &long, key], "headers", ["b#k"]),
+            (["x", "x", "SECRET"], "signing_secrets[0]", ["c"]),
+        ] {
+            let mut resolved = Resolved::default();
+            for (name, value) in ["a", "b#k", "c"].into_iter().zip(values) {
+                resolved.insert(Reference::parse(name).unwrap(), &value.into());
+            }
+            let Err(Incomplete::Invalid { problem, references }) = destination.complete(&resolved) else { panic!() };
+            assert_eq!(problem.path, format!("destinations.soc.{path}"));
+            assert_eq!(references.iter().map(ToString::to_string).collect::<Vec<_>>(), names);
+            let end = format!("also with the value of {{{{secret:{}}}}} in place", names[0]);
+            assert!(problem.expected.ends_with(&end) && !problem.expected.contains("SECRET"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_destination_without_references_is_completed_once() {
+        let resolved = Resolved::default();
+        let plain = destination("https://h/x");
+        assert!(Arc::ptr_eq(&plain.target(&resolved).ok().unwrap(), &plain.target(&resolved).ok().unwrap()));
+
+        let referring = destination("https://h/{{secret:a}}");
+        for value in ["one", "two"] {
+            let mut resolved = Resolved::default();
+            resolved.insert(Reference::parse("a").unwrap(), &value.into());
+            let target = referring.target(&resolved).ok().unwrap();
+            assert_eq!(target.endpoint.expose_url().as_str(), format!("https://h/{value}"));
+        }
     }
 }

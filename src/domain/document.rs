@@ -1,21 +1,28 @@
 //! The destinations document: what an administrator writes, read with every problem named at once.
 //!
-//! A problem inside one destination or route is that one's alone: the others serve on. Only a document that says
-//! nothing reliable as a whole (no JSON, another top level, no destinations) is refused.
+//! A problem inside one destination or route is that one's alone: the others serve on. A document that cannot be read
+//! as a whole (no JSON, another top level, no destinations) is an error. `destinations.schema.json` says the same to
+//! editors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::HeaderName;
-use serde_json::{Map, Value};
+use http::{HeaderName, header};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
-use super::destination::{self, DEFAULT_TIMEOUT_SECONDS, Destination, MAX_TIMEOUT_SECONDS, is_id};
+use super::destination::{
+    self, DEFAULT_FALLBACK_MINUTES, DEFAULT_TIMEOUT_SECONDS, Destination, Fallback, HEADER_BYTES_EXPECTED, ID_EXPECTED,
+    MAX_FALLBACK_MINUTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_SIGNING_SECRETS, MAX_TIMEOUT_SECONDS, is_id,
+};
 use super::endpoint::{EndpointTemplate, header_name, header_value};
+use super::json::members_as_written;
 use super::outcome::{Kind, Severity};
 use super::problem::Problem;
-use super::reference::Template;
 use super::route::Route;
 use super::signature::SigningKey;
+use super::template::Template;
 
 /// Destinations and routes, as far as they can be used, and what is wrong with the rest.
 pub struct Document {
@@ -25,57 +32,9 @@ pub struct Document {
     pub routes: Option<BTreeMap<String, Route>>,
 }
 
-/// Where the outcomes of detections are sent.
-#[cfg_attr(
-    test,
-    derive(schemars::JsonSchema),
-    schemars(title = "Destinations of detection-outcome-handler", deny_unknown_fields)
-)]
-#[expect(dead_code, reason = "read member by member, so that every problem is found; the schema is made of it")]
-struct TopLevel {
-    /// Lets an editor find this schema; not read.
-    #[cfg_attr(test, schemars(rename = "$schema"))]
-    schema: Option<String>,
-    /// Receivers by id (a-z, 0-9, _ and -, at most 64 characters).
-    #[cfg_attr(test, schemars(extend("minProperties" = 1, "propertyNames" = {"pattern": "^[a-z0-9][a-z0-9_-]{0,63}$"})))]
-    destinations: BTreeMap<String, Options>,
-    /// Ids of the destinations of a detection, by `detection_id`; `*` is for detections without a route of their own.
-    /// Without routes every destination gets every outcome.
-    #[cfg_attr(test, schemars(extend("additionalProperties" = {
-        "type": "array", "minItems": 1, "items": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$"}
-    })))]
-    routes: Option<BTreeMap<String, Vec<String>>>,
-}
-
-/// One receiver.
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-struct Options {
-    /// Where outcomes are POSTed: https://, or http:// inside an allowed private network. Userinfo becomes Basic
-    /// authentication. All of it but the origin is treated as a secret.
-    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://[^\\s/]\\S*$")))]
-    url: Option<String>,
-    /// Limit of one attempt in seconds; 30 by default.
-    #[cfg_attr(test, schemars(range(min = 1, max = 300)))]
-    timeout: Option<u64>,
-    /// `false`: nothing is sent, and the log says so.
-    active: Option<bool>,
-    /// `true` during maintenance: nothing is sent, what comes waits in the retry queue.
-    paused: Option<bool>,
-    /// The kinds of outcome that are sent; all of them by default.
-    #[cfg_attr(test, schemars(extend("minItems" = 1, "items" = {"enum": ["MATCHED", "NOT_MATCHED", "ERROR"]})))]
-    outcomes: Option<Vec<String>>,
-    /// The least severity that is sent.
-    #[cfg_attr(test, schemars(extend("enum" = ["CRITICAL", "HIGH", "MEDIUM", "LOW"])))]
-    min_severity: Option<String>,
-    /// Further headers: visible ASCII, none of the connection's or the handler's own. `{{secret:NAME}}` and
-    /// `{{secret:NAME#KEY}}` may stand in values, and in the URL's userinfo, path and query.
-    #[cfg_attr(test, schemars(extend("additionalProperties" = {"type": "string", "minLength": 1})))]
-    headers: Option<Map<String, Value>>,
-    /// Secrets of Standard Webhooks signatures (whsec_…), best as references. Each signs every request, so that a key
-    /// can be rotated: add the new one, let the receiver have it, remove the old one.
-    #[cfg_attr(test, schemars(extend("minItems" = 1, "items" = {"type": "string", "minLength": 1})))]
-    signing_secrets: Option<Vec<String>>,
-}
+const ONCE: &str = "each member once";
+/// Characters: what a table shows of it, and no second runbook.
+const MAX_DESCRIPTION: usize = 1024;
 
 impl Document {
     /// One destination, which gets everything.
@@ -85,46 +44,41 @@ impl Document {
 
     /// Reads a document; `Err` when it can serve nobody.
     pub fn parse(text: &[u8]) -> Result<Self, Vec<Problem>> {
-        let value: Value = serde_json::from_slice(text).map_err(|error| {
-            vec![Problem::new("$", format!("valid JSON (see line {}, column {})", error.line(), error.column()))]
-        })?;
-        let mut problems = Vec::new();
-        let Some(mut top) = Members::open("$", value, "an object with `destinations`", &mut problems) else {
-            return Err(problems);
-        };
-        top.take("$schema", "a string", string);
-        let destinations = top.take("destinations", "an object of destinations by id", object);
-        let routes = top.take("routes", "an object of routes by detection id", object);
-        top.finish("destinations, routes");
-        match destinations {
-            None if problems.is_empty() => {
-                problems.push(Problem::new("destinations", "an object of destinations by id"));
-            }
-            Some(entries) if entries.is_empty() => {
-                problems.push(Problem::new("destinations", "at least one destination"));
-            }
-            Some(entries) if problems.is_empty() => {
-                return Ok(Self {
-                    destinations: entries
-                        .into_iter()
-                        .map(|(id, value)| {
-                            (
-                                id.clone(),
-                                parse_destination(&id, &format!("destinations.{}", destination::shown(&id)), value),
-                            )
-                        })
-                        .collect(),
-                    routes: routes.map(|routes| {
-                        routes
-                            .into_iter()
-                            .map(|(id, value)| (id.clone(), Route::parse(&format!("routes.{id}"), &value)))
-                            .collect()
-                    }),
-                });
-            }
-            _ => {}
-        }
-        Err(problems)
+        let text = std::str::from_utf8(text).map_err(|_| vec![Problem::new("$", "UTF-8 text")])?;
+        // Editors on Windows write a byte order mark, which is none of JSON's characters.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut top = Members::new("$", members_as_written(text).map_err(|problem| vec![problem])?);
+        top.take("$schema", "", |_| Some(()));
+        top.require("destinations", "an object of destinations by id");
+        let destinations = top.take("destinations", "an object of destinations by id, at least one", |value| {
+            entries(value).filter(|entries| !entries.is_empty())
+        });
+        let routes = top.take("routes", "an object of routes by detection id", entries);
+        top.take("description", DESCRIPTION_EXPECTED, description);
+        let problems = top.finish("destinations, routes, description");
+        let Some(destinations) = destinations.filter(|_| problems.is_empty()) else { return Err(problems) };
+        let destinations = destinations.into_iter().map(|(id, values)| {
+            let path = format!("destinations.{}", destination::shown(&id));
+            let destination = match values[..] {
+                [value] => parse_destination(&id, &path, value),
+                _ => Err(vec![Problem::new(path, ONCE)]),
+            };
+            (id, destination)
+        });
+        let routes = routes.map(|routes| {
+            let routes = routes.into_iter().map(|(id, values)| {
+                let path = format!("routes.{id}");
+                let route = match values[..] {
+                    [value] => Route::parse(&path, &json(value).unwrap_or_default()),
+                    _ => Route { problems: vec![Problem::new(&*path, ONCE)], path, ..Route::default() },
+                };
+                (id, route)
+            });
+            routes.collect()
+        });
+        let mut document = Self { destinations: destinations.collect(), routes };
+        document.check_fallbacks();
+        Ok(document)
     }
 
     /// Everything that is wrong with single destinations and routes, missing destinations included.
@@ -139,158 +93,214 @@ impl Document {
         }
         problems
     }
+
+    /// Takes out every destination whose fallback cannot be one. A fallback that has problems itself does exist.
+    fn check_fallbacks(&mut self) {
+        let problem = |destination: &Destination| {
+            let target = destination.fallback.as_ref().and_then(|fallback| self.destinations.get(&fallback.to));
+            match target {
+                Some(Err(_)) => None,
+                Some(Ok(target)) => destination.fallback_problem(Some(target)),
+                None => destination.fallback_problem(None),
+            }
+        };
+        let usable = self.destinations.values().flatten();
+        let problems: Vec<_> = usable.filter_map(|one| Some((one.id.clone(), problem(one)?))).collect();
+        for (id, problem) in problems {
+            self.destinations.insert(id, Err(vec![problem]));
+        }
+    }
 }
 
-/// Reads one destination; every problem is named by its path.
-pub fn parse_destination(id: &str, path: &str, value: Value) -> Result<Arc<Destination>, Vec<Problem>> {
-    let mut problems = Vec::new();
+/// Reads one destination; every problem is named by its path. Whether its fallback exists is for
+/// [`Destination::fallback_problem`] to say.
+pub fn parse_destination(id: &str, path: &str, value: &RawValue) -> Result<Arc<Destination>, Vec<Problem>> {
+    let mut options = Members::open(path, value, "an object with `url`")?;
     if !is_id(id) {
-        problems.push(Problem::new(path, destination::ID_EXPECTED));
+        options.problems.push(Problem::new(path, ID_EXPECTED));
     }
-    let Some(options) = Options::read(path, value, &mut problems) else { return Err(problems) };
-    let url_path = format!("{path}.url");
-    let endpoint = match &options.url {
-        Some(url) => {
-            EndpointTemplate::parse(url).map_err(|expected| problems.push(Problem::new(url_path, expected))).ok()
-        }
-        // Of the wrong type, and named already.
-        None if problems.iter().any(|problem| problem.path == url_path) => None,
-        None => {
-            problems.push(Problem::new(url_path, "a URL, but the option is missing"));
-            None
-        }
-    };
-    let headers = parse_headers(path, options.headers, &mut problems);
-    let signing_secrets = parse_signing_secrets(path, options.signing_secrets.unwrap_or_default(), &mut problems);
+    options.require("url", "a URL");
+    let endpoint = options.take_with("url", |path, value| {
+        let endpoint = json::<String>(value).ok_or("a URL string").and_then(|url| EndpointTemplate::parse(&url));
+        endpoint.map_err(|expected| vec![Problem::new(path, expected)])
+    });
+    let timeout = options.take("timeout", "a whole number of seconds from 1 to 300", |value| {
+        whole_number(value).filter(|seconds| (1..=MAX_TIMEOUT_SECONDS).contains(seconds))
+    });
+    let active = options.take("active", "true or false", json);
+    let paused = options.take("paused", "true or false", json);
+    let outcomes = options.take("outcomes", "a list of MATCHED, NOT_MATCHED and ERROR, at least one", |value| {
+        let kinds: Option<Vec<_>> = json::<Vec<String>>(value)?.iter().map(|name| Kind::parse(name)).collect();
+        kinds.filter(|kinds| !kinds.is_empty())
+    });
+    let min_severity =
+        options.take("min_severity", Severity::EXPECTED, |value| Severity::parse(&json::<String>(value)?));
+    let headers = options.take_with("headers", headers).unwrap_or_default();
+    let signing_secrets = options.take_with("signing_secrets", signing_secrets).unwrap_or_default();
+    let fallback = options.take_with("fallback", fallback);
+    options.take("description", DESCRIPTION_EXPECTED, description);
     if endpoint.as_ref().is_some_and(EndpointTemplate::has_userinfo)
-        && headers.iter().any(|(name, _)| name == http::header::AUTHORIZATION)
+        && headers.iter().any(|(name, _)| name == header::AUTHORIZATION)
     {
         let expected = "no Authorization beside userinfo in the URL: one of the two";
-        problems.push(Problem::new(format!("{path}.headers"), expected));
+        options.problems.push(Problem::new(format!("{path}.headers"), expected));
     }
-    match endpoint {
-        Some(endpoint) if problems.is_empty() => Ok(Arc::new(Destination {
-            active: options.active.unwrap_or(true),
-            paused: options.paused.unwrap_or(false),
-            outcomes: options.outcomes.map(|names| names.iter().filter_map(|name| Kind::parse(name)).collect()),
-            min_severity: options.min_severity.as_deref().and_then(Severity::parse),
-            headers,
-            signing_secrets,
-            ..Destination::new(id, path, endpoint, options.timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS))
-        })),
-        _ => Err(problems),
-    }
+    let problems = options.finish(
+        "url, timeout, active, paused, outcomes, min_severity, headers, signing_secrets, fallback, description",
+    );
+    let Some(endpoint) = endpoint.filter(|_| problems.is_empty()) else { return Err(problems) };
+    Ok(Arc::new(Destination {
+        active: active.unwrap_or(true),
+        paused: paused.unwrap_or(false),
+        outcomes,
+        min_severity,
+        headers,
+        signing_secrets,
+        fallback,
+        ..Destination::new(id, path, endpoint, timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS))
+    }))
 }
 
-impl Options {
-    fn read(path: &str, value: Value, problems: &mut Vec<Problem>) -> Option<Self> {
-        let mut members = Members::open(path, value, "an object with `url`", problems)?;
-        let options = Self {
-            url: members.take("url", "a URL string", string),
-            timeout: members.take("timeout", "a whole number of seconds from 1 to 300", |value| {
-                value.as_u64().filter(|seconds| (1..=MAX_TIMEOUT_SECONDS).contains(seconds))
-            }),
-            active: members.take("active", "true or false", |value| value.as_bool()),
-            paused: members.take("paused", "true or false", |value| value.as_bool()),
-            outcomes: members.take("outcomes", "a list of MATCHED, NOT_MATCHED and ERROR, at least one", |value| {
-                let names: Option<Vec<_>> = value.as_array()?.iter().map(|name| string(name.clone())).collect();
-                names.filter(|names| !names.is_empty() && names.iter().all(|name| Kind::parse(name).is_some()))
-            }),
-            min_severity: members.take("min_severity", Severity::EXPECTED, |value| {
-                string(value).filter(|name| Severity::parse(name).is_some())
-            }),
-            headers: members.take("headers", "an object of header values by name", object),
-            signing_secrets: members.take("signing_secrets", "a list of signing secrets, at least one", |value| {
-                let secrets: Option<Vec<_>> = value.as_array()?.iter().map(|secret| string(secret.clone())).collect();
-                secrets.filter(|secrets| !secrets.is_empty())
-            }),
-        };
-        members.finish("url, timeout, active, paused, outcomes, min_severity, headers, signing_secrets");
-        Some(options)
+fn headers(path: &str, value: &RawValue) -> Result<Vec<(HeaderName, Template)>, Vec<Problem>> {
+    let Ok(members) = members_as_written(value.get()) else {
+        return Err(vec![Problem::new(path, "an object of header values by name")]);
+    };
+    if members.len() > MAX_HEADERS {
+        return Err(vec![Problem::new(path, "at most 64 headers")]);
     }
-}
-
-fn parse_headers(
-    path: &str,
-    headers: Option<Map<String, Value>>,
-    problems: &mut Vec<Problem>,
-) -> Vec<(HeaderName, Template)> {
-    let mut parsed: Vec<(HeaderName, Template)> = Vec::new();
-    for (name, value) in headers.into_iter().flatten() {
-        match parse_header(&name, value.as_str().unwrap_or_default()) {
-            Ok((name, _)) if parsed.iter().any(|(known, _)| *known == name) => problems.push(Problem::new(
-                format!("{path}.headers.{name}"),
-                "each header once, whatever the case of its letters",
-            )),
-            Ok(header) => parsed.push(header),
-            Err(expected) => problems.push(Problem::new(format!("{path}.headers.{name}"), expected)),
+    let (mut headers, mut problems, mut bytes) = (Vec::<(HeaderName, Template)>::new(), Vec::new(), 0);
+    for (name, value) in &members {
+        let value = json::<String>(value);
+        bytes += name.len() + value.as_ref().map_or(0, String::len);
+        match header(name, value) {
+            Ok((known, _)) if headers.iter().any(|(name, _)| *name == known) => problems
+                .push(Problem::new(format!("{path}.{name}"), "each header once, whatever the case of its letters")),
+            Ok(header) => headers.push(header),
+            Err(expected) => problems.push(Problem::new(format!("{path}.{name}"), expected)),
         }
     }
-    parsed
-}
-
-fn parse_signing_secrets(path: &str, secrets: Vec<String>, problems: &mut Vec<Problem>) -> Vec<Template> {
-    let mut parsed = Vec::new();
-    for (index, secret) in secrets.into_iter().enumerate() {
-        // A reference is judged when its value is known.
-        let template = Template::parse(&secret).and_then(|template| {
-            let is_known = template.references().next().is_none();
-            if is_known { SigningKey::parse(&secret).map(|_| template) } else { Ok(template) }
-        });
-        match template {
-            Ok(template) => parsed.push(template),
-            Err(expected) => problems.push(Problem::new(format!("{path}.signing_secrets[{index}]"), expected)),
-        }
+    if bytes > MAX_HEADER_BYTES {
+        problems.push(Problem::new(path, HEADER_BYTES_EXPECTED));
     }
-    parsed
+    if problems.is_empty() { Ok(headers) } else { Err(problems) }
 }
 
-fn parse_header(name: &str, value: &str) -> Result<(HeaderName, Template), &'static str> {
-    let template = Template::parse(value)?;
-    header_value(&template.fill(|_| Some("x".to_owned())).unwrap_or_default())?;
+fn header(name: &str, value: Option<String>) -> Result<(HeaderName, Template), &'static str> {
+    let template = Template::parse(&value.ok_or("a string")?)?;
+    header_value(&template.with("x"))?;
     Ok((header_name(name)?, template))
 }
 
-fn string(value: Value) -> Option<String> {
-    if let Value::String(text) = value { Some(text) } else { None }
+fn signing_secrets(path: &str, value: &RawValue) -> Result<Vec<Template>, Vec<Problem>> {
+    let secrets = json::<Vec<String>>(value).filter(|secrets| (1..=MAX_SIGNING_SECRETS).contains(&secrets.len()));
+    let Some(secrets) = secrets else { return Err(vec![Problem::new(path, "a list of 1 to 10 signing secrets")]) };
+    let (mut templates, mut problems) = (Vec::new(), Vec::new());
+    for (index, secret) in secrets.iter().enumerate() {
+        // What has a reference is judged when its value is known.
+        let template = Template::parse(secret).and_then(|template| {
+            let is_known = template.references().next().is_none();
+            if is_known { SigningKey::parse(secret).map(|_| template) } else { Ok(template) }
+        });
+        match template {
+            Ok(template) => templates.push(template),
+            Err(expected) => problems.push(Problem::new(format!("{path}[{index}]"), expected)),
+        }
+    }
+    if problems.is_empty() { Ok(templates) } else { Err(problems) }
 }
 
-fn object(value: Value) -> Option<Map<String, Value>> {
-    if let Value::Object(members) = value { Some(members) } else { None }
+fn fallback(path: &str, value: &RawValue) -> Result<Fallback, Vec<Problem>> {
+    let mut members = Members::open(path, value, "an object with `to`")?;
+    members.require("to", ID_EXPECTED);
+    let to = members.take("to", ID_EXPECTED, |value| json::<String>(value).filter(|id| is_id(id)));
+    let minutes = members.take("after_minutes", "a whole number of minutes from 0 to 1200", |value| {
+        whole_number(value).filter(|minutes| *minutes <= MAX_FALLBACK_MINUTES)
+    });
+    let problems = members.finish("to, after_minutes");
+    let Some(to) = to.filter(|_| problems.is_empty()) else { return Err(problems) };
+    Ok(Fallback { to, after: Duration::from_secs(60 * minutes.unwrap_or(DEFAULT_FALLBACK_MINUTES)) })
 }
 
-/// The members of an object, taken one by one; what is left at the end was not known.
+/// A text for people, which nothing here reads.
+fn description(value: &RawValue) -> Option<()> {
+    json::<String>(value).filter(|text| text.chars().count() <= MAX_DESCRIPTION).map(drop)
+}
+
+const DESCRIPTION_EXPECTED: &str = "a text of at most 1024 characters";
+
+/// A whole number, also one that is written as `30.0`.
+fn whole_number(value: &RawValue) -> Option<u64> {
+    json::<f64>(value)?.to_string().parse().ok()
+}
+
+fn json<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// The members of an object by name, each with all its values: somebody may have written it twice.
+fn entries(value: &RawValue) -> Option<BTreeMap<String, Vec<&RawValue>>> {
+    let mut entries = BTreeMap::<_, Vec<_>>::new();
+    for (name, value) in members_as_written(value.get()).ok()? {
+        entries.entry(name).or_default().push(value);
+    }
+    Some(entries)
+}
+
+/// The options of an object, taken one by one; what is left at the end is none.
 struct Members<'a> {
     path: &'a str,
-    left: Map<String, Value>,
-    problems: &'a mut Vec<Problem>,
+    left: Vec<(String, &'a RawValue)>,
+    problems: Vec<Problem>,
 }
 
 impl<'a> Members<'a> {
-    fn open(path: &'a str, value: Value, expected: &'static str, problems: &'a mut Vec<Problem>) -> Option<Self> {
-        let Value::Object(left) = value else {
-            problems.push(Problem::new(path, expected));
-            return None;
-        };
-        Some(Self { path, left, problems })
+    fn open(path: &'a str, value: &'a RawValue, expected: &'static str) -> Result<Self, Vec<Problem>> {
+        let members = members_as_written(value.get()).map_err(|_| vec![Problem::new(path, expected)])?;
+        Ok(Self::new(path, members))
+    }
+
+    /// Leaves out names that begin with `x-` or `_`: they are notes of people and tools.
+    fn new(path: &'a str, mut members: Vec<(String, &'a RawValue)>) -> Self {
+        members.retain(|(name, _)| !name.starts_with("x-") && !name.starts_with('_'));
+        Self { path, left: members, problems: Vec::new() }
     }
 
     fn path_to(&self, name: &str) -> String {
         if self.path == "$" { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    fn take<T>(&mut self, name: &str, expected: &'static str, read: impl Fn(Value) -> Option<T>) -> Option<T> {
-        let read = read(self.left.remove(name)?);
-        if read.is_none() {
-            self.problems.push(Problem::new(self.path_to(name), expected));
+    fn require(&mut self, name: &str, expected: &'static str) {
+        if !self.left.iter().any(|(member, _)| member == name) {
+            self.problems.push(Problem::new(self.path_to(name), format!("{expected}, but it is missing")));
         }
-        read
     }
 
-    fn finish(self, known: &'static str) {
-        for name in self.left.keys() {
-            self.problems.push(Problem::new(self.path_to(name), format!("no such option; the options are {known}")));
+    /// Reads a value that is good or bad as a whole.
+    fn take<T>(&mut self, name: &str, expected: &'static str, read: impl Fn(&'a RawValue) -> Option<T>) -> Option<T> {
+        self.take_with(name, |path, value| read(value).ok_or_else(|| vec![Problem::new(path, expected)]))
+    }
+
+    /// Reads a value that names its problems.
+    fn take_with<T>(&mut self, name: &str, read: impl Fn(&str, &'a RawValue) -> Result<T, Vec<Problem>>) -> Option<T> {
+        let path = self.path_to(name);
+        let values: Vec<_> = self.left.extract_if(.., |(member, _)| member == name).collect();
+        let result = match values[..] {
+            [] => return None,
+            [(_, value)] => read(&path, value),
+            _ => Err(vec![Problem::new(path, ONCE)]),
+        };
+        result.map_err(|problems| self.problems.extend(problems)).ok()
+    }
+
+    /// What is wrong with all that was taken, and with what is left.
+    fn finish(mut self, known: &str) -> Vec<Problem> {
+        for (name, _) in &self.left {
+            let problem = Problem::new(self.path_to(name), format!("no such option; the options are {known}"));
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
         }
+        self.problems
     }
 }
 

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use http::{HeaderName, HeaderValue, header};
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::{Host, Url};
 
-use super::reference::{Reference, Resolved, Template};
+use super::template::{Reference, Resolved, Template};
 
 /// A webhook's URL. The whole of it is secret (Slack, Teams and others keep the key in the path) but for its origin.
 #[derive(Clone, PartialEq, Eq)]
@@ -124,13 +124,13 @@ fn take_credentials(url: &mut Url) -> Result<Option<(String, String)>, &'static 
     Ok(Some(credentials))
 }
 
-/// A URL whose secrets are still references. Its origin is known and cannot change.
+/// A URL whose secrets are still references. Its origin is known and cannot change: else whoever writes a destination
+/// could have any secret sent to any host.
 #[derive(Clone)]
 pub struct EndpointTemplate {
     text: Template,
-    /// Pieces before this one stand in the userinfo, where a value is percent-encoded.
-    userinfo: usize,
-    origin: String,
+    /// The URL with a word in place of each reference. Without references it is the URL itself.
+    shape: Endpoint,
 }
 
 /// Why a URL with references cannot be used.
@@ -143,22 +143,27 @@ pub enum Unfilled<'a> {
 }
 
 const MOVED: &str = "references in userinfo, path and query only: the host must be the same whatever their values";
+const DOTS: &str = "a path without `.` and `..` as parts where references stand in the URL";
+
+/// All that a value may need to have encoded: what is left are the unreserved characters (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// In a path, a value may be several parts, as the key of a Slack webhook is.
+const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
 impl EndpointTemplate {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let template = Template::parse(text)?;
-        // Two different values for every reference: what differs in the origin came from one.
-        let [a, b] = ["a1", "b2"].map(|value| template.fill(|_| Some(value.to_owned())).unwrap_or_default());
-        let (first, second) = (Endpoint::parse(&a)?, Endpoint::parse(&b)?);
-        if first.origin != second.origin || !a[..a.find("://").unwrap_or(0)].eq(&b[..b.find("://").unwrap_or(0)]) {
-            return Err(MOVED);
+        let text = Template::parse(text)?;
+        // Two different words for every reference: what differs in the origin came from one.
+        let (shape, other) = (text.with("a1"), Endpoint::parse(&text.with("b2"))?);
+        if text.references().next().is_some() && has_dot_segment(&shape) {
+            return Err(DOTS);
         }
-        let userinfo = userinfo_references(&a, &template);
-        Ok(Self { text: template, userinfo, origin: first.origin })
+        let shape = Endpoint::parse(&shape)?;
+        if shape.origin == other.origin { Ok(Self { text, shape }) } else { Err(MOVED) }
     }
 
     pub fn origin(&self) -> &str {
-        &self.origin
+        &self.shape.origin
     }
 
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
@@ -166,35 +171,38 @@ impl EndpointTemplate {
     }
 
     pub fn has_userinfo(&self) -> bool {
-        let text = self.text.fill(|_| Some("a1".to_owned())).unwrap_or_default();
-        Endpoint::parse(&text).is_ok_and(|endpoint| endpoint.credentials.is_some())
+        self.shape.credentials.is_some()
     }
 
-    /// The URL with its secrets. Its origin must be the one that was written.
+    /// The URL with its secrets, each percent-encoded, so that the receiver decodes exactly the value.
     pub fn resolve(&self, resolved: &Resolved) -> Result<Endpoint, Unfilled<'_>> {
-        let mut index = 0;
-        let text = self.text.fill(|reference| {
-            index += 1;
-            let value = resolved.get(reference)?;
-            // A password may hold any character, and the URL is decoded for Basic authentication.
-            Some(if index <= self.userinfo {
-                utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
-            } else {
-                // In a key it is a character like others; in a URL all behind it would not be sent.
-                value.replace('#', "%23")
-            })
+        if self.references().next().is_none() {
+            return Ok(self.shape.clone());
+        }
+        let text = self.text.fill(|before, reference| {
+            let reserved = if ends_in_path(before) { RESERVED_IN_PATH } else { RESERVED };
+            resolved.get(reference).map(|value| utf8_percent_encode(value, reserved).to_string())
         });
-        let endpoint = Endpoint::parse(&text.map_err(Unfilled::Missing)?).map_err(Unfilled::Invalid)?;
-        if endpoint.origin == self.origin { Ok(endpoint) } else { Err(Unfilled::Invalid(MOVED)) }
+        let text = text.map_err(Unfilled::Missing)?;
+        if has_dot_segment(&text) {
+            return Err(Unfilled::Invalid(DOTS));
+        }
+        let endpoint = Endpoint::parse(&text).map_err(Unfilled::Invalid)?;
+        if endpoint.origin == self.shape.origin { Ok(endpoint) } else { Err(Unfilled::Invalid(MOVED)) }
     }
 }
 
-/// How many references stand in the userinfo: those before the last `@` of the authority.
-fn userinfo_references(filled: &str, template: &Template) -> usize {
-    let start = filled.find("://").map_or(0, |at| at + 3);
-    let authority_end = filled[start..].find(['/', '?', '#', '\\']).map_or(filled.len(), |at| start + at);
-    let Some(userinfo_end) = filled[start..authority_end].rfind('@').map(|at| start + at) else { return 0 };
-    template.positions("a1".len()).filter(|position| *position < userinfo_end).count()
+/// Whether what follows this beginning of a URL stands in its path.
+fn ends_in_path(before: &str) -> bool {
+    before.split_once("://").is_some_and(|(_, rest)| rest.contains(['/', '\\']) && !rest.contains('?'))
+}
+
+/// Whether the parser of the URL standard would take a part out of the path (its "single-dot" and "double-dot URL path
+/// segment"), so that another one is sent than was written.
+fn has_dot_segment(url: &str) -> bool {
+    let path = url.split('?').next().unwrap_or_default();
+    let is_dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    path.split(['/', '\\']).any(is_dots)
 }
 
 /// Reads the name of a header option; the error says what was expected.
@@ -216,6 +224,7 @@ pub fn header_value(value: &str) -> Result<HeaderValue, &'static str> {
 }
 
 /// Headers that would contradict the payload, the connection (RFC 9110, section 7.6.1) or the delivery's identity.
+/// Many servers take `_` for `-` (CGI, RFC 3875, section 4.1.18), and so does this.
 fn is_reserved(name: &HeaderName) -> bool {
     const RESERVED: [HeaderName; 9] = [
         header::HOST,
@@ -228,7 +237,10 @@ fn is_reserved(name: &HeaderName) -> bool {
         header::UPGRADE,
         header::EXPECT,
     ];
-    RESERVED.contains(name) || name.as_str().starts_with("proxy-") || name.as_str().starts_with("webhook-")
+    let name = name.as_str().replace('_', "-");
+    RESERVED.iter().any(|reserved| *reserved == name.as_str())
+        || name.starts_with("proxy-")
+        || name.starts_with("webhook-")
 }
 
 #[cfg(test)]

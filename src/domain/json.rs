@@ -9,6 +9,11 @@ use super::problem::Problem;
 
 /// The members of a JSON object, unparsed. Of a repeated name the last counts, as for most receivers.
 pub fn members(text: &str) -> Result<HashMap<String, &RawValue>, Problem> {
+    Ok(members_as_written(text)?.into_iter().collect())
+}
+
+/// The members of a JSON object, unparsed, in the order in which they are written; a repeated name is there each time.
+pub fn members_as_written(text: &str) -> Result<Vec<(String, &RawValue)>, Problem> {
     let members: serde_json::Result<Members<'_>> = serde_json::from_str(text);
     members.map(|members| members.0).map_err(|error| {
         let at = format!("line {}, column {}", error.line(), error.column());
@@ -20,7 +25,7 @@ pub fn members(text: &str) -> Result<HashMap<String, &RawValue>, Problem> {
     })
 }
 
-struct Members<'a>(HashMap<String, &'a RawValue>);
+struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> serde::Deserialize<'de> for Members<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -31,9 +36,9 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
                 f.write_str("an object")
             }
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = HashMap::new();
+                let mut members = Vec::new();
                 while let Some((name, value)) = map.next_entry::<WobblyText, &RawValue>()? {
-                    members.insert(name.0, value);
+                    members.push((name.0, value));
                 }
                 Ok(Members(members))
             }

@@ -24,8 +24,8 @@ pub mod outcome;
 pub mod record;
 
 pub mod address;
-pub mod reference;
 pub mod signature;
+pub mod template;
 
 pub mod endpoint;
 

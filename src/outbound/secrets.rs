@@ -99,8 +99,8 @@ pub(super) mod tests {
     use super::*;
     use crate::domain::destination::Destination;
     use crate::domain::endpoint::{EndpointTemplate, header_value};
-    use crate::domain::reference::Resolved;
     use crate::domain::signature::SigningKey;
+    use crate::domain::template::Resolved;
 
     pub(in super::super) const SIGNING_KEY: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     pub(in super::super) const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";

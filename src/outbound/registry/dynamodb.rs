@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use serde_json::value::to_raw_value;
 use serde_json::{Map, Number, Value};
 
 use crate::domain::destination::{Destination, shown};
@@ -92,8 +93,13 @@ pub(super) async fn read_all(client: &Client, table: &str) -> Result<(Document, 
     Ok((Document { destinations, routes: Some(routes) }, problems))
 }
 
-fn destination(id: &str, item: Map<String, Value>) -> Result<Arc<Destination>, Vec<Problem>> {
-    parse_destination(id, &format!("destination#{}", shown(id)), Value::Object(item))
+/// Attributes `aws:…` are DynamoDB's own, such as those of global tables.
+fn destination(id: &str, mut item: Map<String, Value>) -> Result<Arc<Destination>, Vec<Problem>> {
+    item.retain(|name, _| !name.starts_with("aws:"));
+    let path = format!("destination#{}", shown(id));
+    // JSON with names that are strings is always written.
+    let text = to_raw_value(&item).map_err(|_| vec![Problem::new(&*path, "JSON")])?;
+    parse_destination(id, &path, &text)
 }
 
 fn route(key: &str, item: &Map<String, Value>) -> Route {

@@ -3,7 +3,7 @@
 mod cache;
 mod dynamodb;
 mod file;
-mod reference;
+mod secrets;
 mod secrets_manager;
 mod survey;
 
@@ -16,7 +16,7 @@ use aws_types::SdkConfig;
 use secrecy::{ExposeSecret, SecretString};
 
 use self::cache::{Cache, Known, Want};
-use self::reference::{Secrets, Values};
+use self::secrets::{Secrets, Values};
 use crate::domain::destination::{Destination, Filter, Incomplete, Target, is_id};
 use crate::domain::document::Document;
 use crate::domain::failure::Finding;
@@ -80,13 +80,14 @@ impl Registry {
         let secrets_manager = || aws_sdk_secretsmanager::Client::new(aws);
         let text = |source| Store::Text { source, last: Mutex::default() };
         let references = aws.region().map(|_| secrets_manager());
+        let own = if let Place::Secret(id) = &place { Some(id.clone()) } else { None };
         let store = match place {
             Place::Single(destination) => Store::Single(destination),
             Place::File(path) => text(TextSource::File(path)),
             Place::Secret(id) => text(TextSource::Secret { client: secrets_manager(), id }),
             Place::Table(table) => Store::Table { client: aws_sdk_dynamodb::Client::new(aws), table },
         };
-        Self { store, documents: Cache::new("destinations", ttl), secrets: Secrets::new(references, ttl) }
+        Self { store, documents: Cache::new("destinations", ttl), secrets: Secrets::new(references, ttl, own) }
     }
 
     /// The turns of an outcome; none at all means that there is no route.
@@ -148,7 +149,7 @@ impl Registry {
         let known = self.holding(&used.id, Want::Refreshed).await.ok()?;
         let Turn::Send(destination) = single_turn(&known.value, &used.id) else { return None };
         let values = self.secrets.values(&[&*destination], Want::Refreshed).await;
-        destination.complete(&values.resolved).ok().filter(|now| now.differs_from(used)).map(Arc::new)
+        destination.target(&values.resolved).ok().filter(|now| now.differs_from(used))
     }
 
     async fn document(&self, detection_id: &str, want: Want) -> Result<Known<Arc<Document>>, LookupError> {
@@ -214,9 +215,9 @@ fn ready(turn: Turn, values: &Values) -> Ready {
         Turn::Unknown { .. } => broken(Finding::UnknownDestination),
         Turn::InvalidRoute { problems } => broken(Finding::InvalidRoute(problems)),
         Turn::Doubtful { reason, .. } => broken(Finding::LookupFailed(reason)),
-        Turn::Send(destination) => match destination.complete(&values.resolved) {
-            Ok(target) => Ready::Send(Arc::new(target)),
-            Err(Incomplete::Invalid(problems)) => broken(Finding::InvalidDestination(problems)),
+        Turn::Send(destination) => match destination.target(&values.resolved) {
+            Ok(target) => Ready::Send(target),
+            Err(Incomplete::Invalid { problem, .. }) => broken(Finding::InvalidDestination(vec![problem])),
             Err(Incomplete::Unresolved(reference)) => {
                 broken(Finding::UnresolvedSecret(values.missing.get(&reference).cloned().unwrap_or_default()))
             }
