@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
-use detection_outcome_handler::domain::address::{AllowedNetworks, judge};
+use detection_outcome_handler::domain::address::{AllowedNetworks, check};
 use detection_outcome_handler::domain::attempt::retry_after;
 use detection_outcome_handler::domain::document::Document;
 use detection_outcome_handler::domain::endpoint::{Endpoint, EndpointTemplate, header_name, header_value};
@@ -64,10 +64,10 @@ proptest! {
     #[test]
     fn what_is_allowed_embedded_is_allowed_by_itself(ip in ipv4(), plain_http: bool) {
         for allowed in [AllowedNetworks::default(), some_networks(), some_networks().with_loopback()] {
-            let alone = judge(IpAddr::V4(ip), plain_http, &allowed).is_ok();
+            let alone = check(IpAddr::V4(ip), plain_http, &allowed).is_ok();
             // ::1 lies in the same block as IPv4-compatible addresses, but is loopback itself.
             for embedded in embeddings(ip).into_iter().filter(|embedded| !embedded.is_loopback()) {
-                prop_assert!(judge(IpAddr::V6(embedded), plain_http, &allowed).is_err() || alone, "{embedded} carries {ip}");
+                prop_assert!(check(IpAddr::V6(embedded), plain_http, &allowed).is_err() || alone, "{embedded} carries {ip}");
             }
         }
     }
@@ -75,7 +75,7 @@ proptest! {
     #[test]
     fn plain_http_never_reaches_more_than_https(bits: u128) {
         let ip = IpAddr::V6(Ipv6Addr::from(bits));
-        prop_assert!(judge(ip, true, &some_networks()).is_err() || judge(ip, false, &some_networks()).is_ok());
+        prop_assert!(check(ip, true, &some_networks()).is_err() || check(ip, false, &some_networks()).is_ok());
     }
 
     #[test]
@@ -207,7 +207,7 @@ fn no_block_that_iana_calls_unreachable_is_reachable() {
             IpNet::V6(network) => IpAddr::V6(network.broadcast()),
         };
         for ip in [network.network(), last] {
-            let allowed = judge(ip, false, &AllowedNetworks::default()).is_ok();
+            let allowed = check(ip, false, &AllowedNetworks::default()).is_ok();
             assert!(reachable || !allowed, "{line}: {ip}");
         }
     }

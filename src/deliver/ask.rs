@@ -1,7 +1,7 @@
 //! What an administrator asks before anything fails: a probe of one destination, a check of the whole registry.
 
 use super::{App, Deadline};
-use crate::domain::address::Refusal;
+use crate::domain::address::Blocked;
 use crate::domain::check::CheckReport;
 use crate::domain::destination::Target;
 use crate::domain::failure::Finding;
@@ -64,9 +64,9 @@ fn checked(app: &App, survey: Survey) -> CheckReport {
     // What a name leads to is for a probe to find out; an address in the URL is judged by itself.
     problems.extend(targets.iter().filter_map(|(path, target)| {
         let expected = match app.webhook.refusal(target)? {
-            Refusal::Forbidden => "an address that may be connected to; this one never may",
-            Refusal::Private => "an address in a network of ALLOW_PRIVATE_CIDRS, or a public one",
-            Refusal::PlainHttp => "https://, or an address in a network of ALLOW_PRIVATE_CIDRS",
+            Blocked::Forbidden => "an address that may be connected to; this one never may",
+            Blocked::Private => "an address in a network of ALLOW_PRIVATE_CIDRS, or a public one",
+            Blocked::PlainHttp => "https://, or an address in a network of ALLOW_PRIVATE_CIDRS",
         };
         Some(Problem::new(format!("{path}.url"), expected))
     }));

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use super::address::Refusal;
+use super::address::Blocked;
 
 /// What an attempt met, and how long its parts took.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Attempt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     pub ip: IpAddr,
-    pub refused: Option<Refusal>,
+    pub blocked: Option<Blocked>,
 }
 
 /// The fact that an attempt ended in.
@@ -50,8 +50,8 @@ pub enum Sent {
 pub enum Cause {
     /// The host's name has no address, or the name servers failed.
     Dns,
-    /// Every address of the host is refused.
-    Refused(Refusal),
+    /// Every address of the host is blocked.
+    Refused(Blocked),
     Connect(ConnectCause),
     Tls(TlsCause),
     /// The destination's timeout ended first.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::address::Refusal;
+use super::address::Blocked;
 use super::attempt::{Attempt, AttemptResult, Cause, ConnectCause, Phase, Sent, TlsCause};
 use super::code::Code;
 use super::problem::{Problem, sentence};
@@ -177,9 +177,9 @@ fn of_status(status: u16) -> Option<Code> {
 fn of_cause(cause: &Cause) -> Code {
     match cause {
         Cause::Dns => Code::Dns,
-        Cause::Refused(Refusal::Forbidden) => Code::AddressForbidden,
-        Cause::Refused(Refusal::Private) => Code::AddressPrivate,
-        Cause::Refused(Refusal::PlainHttp) => Code::PlainHttp,
+        Cause::Refused(Blocked::Forbidden) => Code::AddressForbidden,
+        Cause::Refused(Blocked::Private) => Code::AddressPrivate,
+        Cause::Refused(Blocked::PlainHttp) => Code::PlainHttp,
         Cause::Connect(ConnectCause::Refused) => Code::ConnectRefused,
         Cause::Connect(ConnectCause::Reset) => Code::ConnectReset,
         Cause::Connect(ConnectCause::Unreachable) => Code::ConnectUnreachable,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::address::Refusal;
+use super::address::Blocked;
 use super::attempt::{Address, Attempt, AttemptResult, Cause, Phase};
 use super::code::Code;
 use super::endpoint::Endpoint;
@@ -134,10 +134,10 @@ fn steps(endpoint: &Endpoint, attempt: &Attempt) -> Vec<Step> {
 }
 
 fn refused(address: &Address) -> Option<String> {
-    let reason = match address.refused? {
-        Refusal::Forbidden => "never allowed",
-        Refusal::Private => "a private network that ALLOW_PRIVATE_CIDRS does not name",
-        Refusal::PlainHttp => "http:// is for allowed private networks alone",
+    let reason = match address.blocked? {
+        Blocked::Forbidden => "never allowed",
+        Blocked::Private => "a private network that ALLOW_PRIVATE_CIDRS does not name",
+        Blocked::PlainHttp => "http:// is for allowed private networks alone",
     };
     Some(format!("{}: {reason}", address.ip))
 }
@@ -164,8 +164,8 @@ mod tests {
     use super::*;
 
     fn attempt(result: AttemptResult) -> Attempt {
-        let ip = |text: &str, refused| Address { ip: text.parse().unwrap(), refused };
-        let addresses = vec![ip("93.184.216.34", None), ip("10.0.0.1", Some(Refusal::Private))];
+        let ip = |text: &str, blocked| Address { ip: text.parse().unwrap(), blocked };
+        let addresses = vec![ip("93.184.216.34", None), ip("10.0.0.1", Some(Blocked::Private))];
         Attempt { result, timings: super::super::attempt::Timings::default(), addresses }
     }
 
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn addresses_are_named_and_so_is_why_one_is_refused() {
-        let refused = AttemptResult::Failed { cause: Cause::Refused(Refusal::Private), sent: Sent::Nothing };
+        let refused = AttemptResult::Failed { cause: Cause::Refused(Blocked::Private), sent: Sent::Nothing };
         let steps = steps(&Endpoint::parse("https://h.example/SECRET").unwrap(), &attempt(refused));
         assert_eq!(steps[1].addresses.len(), 2);
         assert_eq!(steps[2].refused, ["10.0.0.1: a private network that ALLOW_PRIVATE_CIDRS does not name"]);

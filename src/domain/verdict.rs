@@ -92,7 +92,7 @@ fn of_cause(cause: &Cause) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::address::Refusal;
+    use crate::domain::address::Blocked;
     use crate::domain::attempt::Sent;
     use std::time::SystemTime;
 
@@ -173,7 +173,7 @@ mod tests {
                 assert_eq!(verdict(&Finding::Attempt(result)), NOW, "{cause:?}");
             }
         }
-        for refusal in [Refusal::Forbidden, Refusal::Private, Refusal::PlainHttp] {
+        for refusal in [Blocked::Forbidden, Blocked::Private, Blocked::PlainHttp] {
             let result = AttemptResult::Failed { cause: Cause::Refused(refusal), sent: Sent::Nothing };
             assert_eq!(verdict(&Finding::Attempt(result)), Verdict::Permanent, "{refusal:?}");
         }

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::guard::{AddressRefused, NameUnresolved};
+use super::guard::AddressBlocked;
+use super::names::NameUnresolved;
 use super::secrets::Secrets;
 use super::trace::Trace;
 use crate::domain::attempt::{Cause, ConnectCause, Phase, Sent, TlsCause};
@@ -15,8 +16,8 @@ use crate::domain::attempt::{Cause, ConnectCause, Phase, Sent, TlsCause};
 pub(super) fn cause(error: &(dyn Error + 'static), trace: &Trace, secrets: &Secrets) -> (Cause, Sent) {
     let phase = trace.phase();
     let chain = Chain(Some(error));
-    if let Some(AddressRefused(refusal)) = chain.clone().find_map(|error| error.downcast_ref()) {
-        return (Cause::Refused(*refusal), Sent::Nothing);
+    if let Some(AddressBlocked(blocked)) = chain.clone().find_map(|error| error.downcast_ref()) {
+        return (Cause::Refused(*blocked), Sent::Nothing);
     }
     if chain.clone().any(<dyn Error>::is::<NameUnresolved>) {
         return (Cause::Dns, Sent::Nothing);

@@ -1,7 +1,7 @@
-//! The guard on addresses, placed where it cannot be bypassed: inside the resolver whose answer is dialled.
+//! The address guard: the check that blocks forbidden addresses, inside the resolver whose answer is dialled.
 //!
-//! There is no second look-up, so a name cannot change its mind between check and connection. Addresses written in
-//! a URL never reach a resolver; [`Guard::literal`] judges those.
+//! There is no second look-up, so a name cannot lead elsewhere between check and connection. The client asks no
+//! resolver for an address that is written in a URL; [`Guard::literal`] checks those.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,34 +9,30 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Host;
 
+use super::names::{NAMES, NameUnresolved};
 use super::trace;
-use crate::domain::address::{AllowedNetworks, Refusal, judge};
+use crate::domain::address::{AllowedNetworks, Blocked, check};
 use crate::domain::attempt::Address;
 use crate::telemetry;
 
-/// Judges every address of one client; the client for `http://` has a stricter one of its own.
+/// Checks every address that one client dials; the client for `http://` has a stricter guard of its own.
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     pub(super) allowed: Arc<AllowedNetworks>,
     plain_http: bool,
 }
 
-/// All addresses of a host are refused.
+/// The guard blocks every address of a host.
 #[derive(Debug, thiserror::Error)]
-#[error("every address of the host is refused")]
-pub(super) struct AddressRefused(pub(super) Refusal);
-
-/// The host's name led to no address.
-#[derive(Debug, thiserror::Error)]
-#[error("the host name does not resolve")]
-pub(super) struct NameUnresolved;
+#[error("every address of the host is blocked")]
+pub(super) struct AddressBlocked(pub(super) Blocked);
 
 impl Guard {
     pub(super) fn new(allowed: Arc<AllowedNetworks>, plain_http: bool) -> Self {
         Self { allowed, plain_http }
     }
 
-    /// Judges a host that is an address already; nothing for a name.
+    /// Checks a host that is an address; nothing for a name.
     pub(super) fn literal(&self, host: Option<Host<&str>>) -> Option<Address> {
         let ip = match host? {
             Host::Ipv4(ip) => IpAddr::from(ip),
@@ -47,28 +43,32 @@ impl Guard {
     }
 
     fn address(&self, ip: IpAddr) -> Address {
-        Address { ip, refused: judge(ip, self.plain_http, &self.allowed).err() }
+        Address { ip, blocked: check(ip, self.plain_http, &self.allowed).err() }
     }
 
-    /// The addresses that may be dialled; an error if there is none.
-    fn admit(
+    /// Keeps the addresses that may be dialled; an error if there is none.
+    fn keep_allowed(
         &self,
         host: &str,
         addresses: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
-        let judged: Vec<_> = addresses.iter().map(|address| self.address(address.ip())).collect();
-        trace::led_to(judged.iter().copied());
-        let refusal = judged.iter().rev().find_map(|address| address.refused);
-        let admitted: Vec<_> =
-            addresses.into_iter().zip(&judged).filter(|(_, judged)| judged.refused.is_none()).map(|(a, _)| a).collect();
-        match refusal {
-            Some(refusal) if admitted.is_empty() => Err(AddressRefused(refusal).into()),
+        let checked: Vec<_> = addresses.iter().map(|address| self.address(address.ip())).collect();
+        trace::led_to(checked.iter().copied());
+        let blocked = checked.iter().rev().find_map(|address| address.blocked);
+        let allowed: Vec<_> = addresses
+            .into_iter()
+            .zip(&checked)
+            .filter(|(_, checked)| checked.blocked.is_none())
+            .map(|(address, _)| address)
+            .collect();
+        match blocked {
+            Some(blocked) if allowed.is_empty() => Err(AddressBlocked(blocked).into()),
             Some(_) => {
-                telemetry::mixed_addresses(host, judged.len() - admitted.len());
-                Ok(admitted)
+                telemetry::mixed_addresses(host, checked.len() - allowed.len());
+                Ok(allowed)
             }
-            None if admitted.is_empty() => Err(NameUnresolved.into()),
-            None => Ok(admitted),
+            None if allowed.is_empty() => Err(NameUnresolved.into()),
+            None => Ok(allowed),
         }
     }
 }
@@ -78,12 +78,10 @@ impl Resolve for Guard {
         let guard = self.clone();
         Box::pin(async move {
             trace::resolving();
-            // The system's resolver (getaddrinfo) gives its reason as text only, so one cause covers them all.
-            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await;
+            let addresses = NAMES.addresses(name.as_str()).await;
             trace::resolved();
-            let addresses = addresses.map_err(|_| NameUnresolved)?.collect();
-            let admitted = shuffled(guard.admit(name.as_str(), addresses)?);
-            Ok(Box::new(admitted.into_iter()) as Addrs)
+            let allowed = shuffled(guard.keep_allowed(name.as_str(), addresses?)?);
+            Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
 }
@@ -106,14 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn refused_addresses_are_dropped_and_allowed_ones_are_used() {
+    fn blocked_addresses_are_dropped_and_allowed_ones_are_used() {
         let guard = Guard::new(Arc::default(), false);
-        let admitted = guard.admit("h", addresses(&["10.0.0.1", "8.8.8.8", "::1"])).unwrap();
-        assert_eq!(admitted, addresses(&["8.8.8.8"]));
+        let allowed = guard.keep_allowed("h", addresses(&["10.0.0.1", "8.8.8.8", "::1"])).unwrap();
+        assert_eq!(allowed, addresses(&["8.8.8.8"]));
     }
 
     #[test]
-    fn each_address_of_a_family_comes_first_at_times_and_the_family_stays() {
+    fn each_address_of_a_family_comes_first_at_times() {
         let all = addresses(&["2606::1", "2606::2", "8.8.8.8"]);
         let first: std::collections::HashSet<_> = (0..200).map(|_| shuffled(all.clone())[0]).collect();
         assert_eq!(first, all[..2].iter().copied().collect());
@@ -121,10 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn a_host_with_refused_addresses_alone_or_none_is_an_error_of_its_own() {
+    fn a_host_without_an_allowed_address_is_an_error() {
         let guard = Guard::new(Arc::default(), false);
-        let error = guard.admit("h", addresses(&["169.254.169.254"])).unwrap_err();
-        assert_eq!(error.downcast_ref::<AddressRefused>().unwrap().0, Refusal::Forbidden);
-        assert!(guard.admit("h", Vec::new()).unwrap_err().is::<NameUnresolved>());
+        let error = guard.keep_allowed("h", addresses(&["169.254.169.254"])).unwrap_err();
+        assert_eq!(error.downcast_ref::<AddressBlocked>().unwrap().0, Blocked::Forbidden);
+        assert!(guard.keep_allowed("h", Vec::new()).unwrap_err().is::<NameUnresolved>());
     }
 }

@@ -7,12 +7,14 @@ mod cause;
 mod excerpt;
 mod guard;
 mod marks;
+mod names;
 mod secrets;
 mod spelling;
 mod trace;
 mod values;
 
 pub mod aws;
+pub mod origins;
 pub mod queues;
 pub mod registry;
 pub mod tls;

@@ -19,7 +19,7 @@ use super::guard::Guard;
 use super::secrets::Secrets;
 use super::tls;
 use super::trace::{self, Trace};
-use crate::domain::address::{AllowedNetworks, Refusal};
+use crate::domain::address::{AllowedNetworks, Blocked};
 use crate::domain::attempt::{Attempt, AttemptResult, Cause, Phase, Sent, Timings, retry_after};
 use crate::domain::destination::Target;
 use crate::domain::endpoint::{Endpoint, origin};
@@ -106,9 +106,9 @@ impl Webhook {
     }
 
     /// Why a target's address may never be connected to, as far as its URL tells.
-    pub fn refusal(&self, target: &Target) -> Option<Refusal> {
+    pub fn refusal(&self, target: &Target) -> Option<Blocked> {
         let Guarded { guard, .. } = self.guarded(&target.endpoint);
-        guard.literal(target.endpoint.host())?.refused
+        guard.literal(target.endpoint.host())?.blocked
     }
 
     fn guarded(&self, endpoint: &Endpoint) -> &Guarded {
@@ -120,7 +120,7 @@ impl Webhook {
         let endpoint = &target.endpoint;
         let Guarded { client, guard } = self.guarded(endpoint);
         let literal = guard.literal(endpoint.host());
-        if let Some(refusal) = literal.and_then(|address| address.refused) {
+        if let Some(refusal) = literal.and_then(|address| address.blocked) {
             let result = AttemptResult::Failed { cause: Cause::Refused(refusal), sent: Sent::Nothing };
             return Attempt { result, timings: Timings::default(), addresses: literal.into_iter().collect() };
         }
