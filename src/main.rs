@@ -51,8 +51,8 @@ fn start() -> Result<App, String> {
 
 fn clients(settings: &Settings) -> Result<(Webhook, SdkConfig), ClientUnavailable> {
     let tls = tls::config(&settings.extra_authorities)?;
-    let webhook = Webhook::new(&Arc::new(settings.allowed_networks.clone()), tls.clone())?;
-    Ok((webhook, aws::config(&settings.aws, &tls)?))
+    let webhook = Webhook::new(&Arc::new(settings.allowed_networks.clone()), tls)?;
+    Ok((webhook, aws::config(&settings.aws)?))
 }
 
 async fn run(app: Arc<App>) -> Result<(), Error> {

@@ -1,13 +1,18 @@
 //! The environment, read once and whole: every problem is reported at once, none becomes a silent default.
 
-mod place;
-
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
+use url::Url;
 
 use crate::domain::address::AllowedNetworks;
 use crate::domain::backoff::MAX_ATTEMPTS;
+use crate::domain::destination::{DEFAULT_TIMEOUT_SECONDS, Destination, MAX_TIMEOUT_SECONDS};
+use crate::domain::endpoint::EndpointTemplate;
 use crate::domain::problem::Problem;
 use crate::domain::route::Unrouted;
 use crate::outbound::aws::AwsSettings;
@@ -27,15 +32,23 @@ pub const NAMES: &[&str] = &[
     "MAX_ATTEMPTS",
     "UNROUTED",
     "ALLOW_PRIVATE_CIDRS",
+    "ALLOW_PLAIN_HTTP",
     "EXTRA_CA_BUNDLE",
     "LOCAL_RECEIVERS",
     "METRICS_BY_DESTINATION",
     "AWS_LAMBDA_LOG_FORMAT",
     "AWS_LAMBDA_LOG_LEVEL",
+    "AWS_CA_BUNDLE",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_ENDPOINT_URL",
 ];
 
 /// The platform promises its users that changes take effect immediately.
-const DEFAULT_REGISTRY_TTL: Duration = Duration::from_secs(30);
+const DEFAULT_REGISTRY_TTL_SECONDS: u64 = 30;
+
+/// Id of the destination that `WEBHOOK_URL` makes.
+const DEFAULT_DESTINATION: &str = "default";
 
 /// What the environment says, beside logging.
 pub struct Settings {
@@ -71,204 +84,238 @@ impl Environment for ProcessEnvironment {
 
 /// Whether this process was started by Lambda or an emulator of it; outside there is nobody to serve.
 pub fn is_inside_lambda(environment: &impl Environment) -> bool {
-    environment.get("AWS_LAMBDA_RUNTIME_API").is_some_and(|address| !address.is_empty())
+    Reader::new(environment).text("AWS_LAMBDA_RUNTIME_API").is_some()
 }
 
 /// What Lambda's logging controls ask for. A wrong value leaves that part at its default and is reported by
 /// [`Settings::parse`], which needs a working log to be read.
 pub fn log_settings(environment: &impl Environment) -> LogSettings {
-    let mut ignored = Vec::new();
-    Reader { environment, problems: &mut ignored }.log_settings()
+    Reader::new(environment).log_settings()
 }
 
 impl Settings {
     pub fn parse(environment: &impl Environment) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let mut reader = Reader { environment, problems: &mut problems };
+        let mut reader = Reader::new(environment);
         reader.log_settings();
         let place = reader.place();
-        let registry_ttl = reader.registry_ttl();
+        let registry_ttl = reader
+            .parse("REGISTRY_TTL_SECONDS", "a whole number of seconds from 0 to 3600", |text| number(text, 0..=3600));
         let queues = reader.queues();
-        let max_attempts = reader.max_attempts();
-        let unrouted = reader.unrouted();
+        let max_attempts =
+            reader.parse("MAX_ATTEMPTS", "a whole number from 1 to 12", |text| number(text, 1..=MAX_ATTEMPTS));
+        let unrouted = reader.parse("UNROUTED", "dead-letter or ignore", |text| {
+            one_of(text, &[("dead-letter", Unrouted::DeadLetter), ("ignore", Unrouted::Ignore)])
+        });
         let allowed_networks = reader.allowed_networks();
-        let extra_authorities = reader.extra_authorities();
+        let extra_authorities = reader.authorities("EXTRA_CA_BUNDLE");
         let aws = reader.aws(queues.is_some() || matches!(place, Some(Place::Secret(_) | Place::Table(_))));
         match place {
-            Some(place) if problems.is_empty() => Ok(Self {
+            Some(place) if reader.problems.is_empty() => Ok(Self {
                 place,
-                registry_ttl,
+                registry_ttl: Duration::from_secs(registry_ttl.unwrap_or(DEFAULT_REGISTRY_TTL_SECONDS)),
                 queues,
-                max_attempts,
-                unrouted,
+                max_attempts: max_attempts.unwrap_or(MAX_ATTEMPTS),
+                unrouted: unrouted.unwrap_or(Unrouted::DeadLetter),
                 allowed_networks,
                 extra_authorities,
                 aws,
             }),
-            _ => Err(problems),
+            _ => Err(reader.problems),
         }
     }
 }
 
-struct Reader<'a, E> {
-    environment: &'a E,
-    problems: &'a mut Vec<Problem>,
+/// Reads variables and collects what is wrong with them.
+struct Reader<'a> {
+    environment: &'a dyn Environment,
+    problems: Vec<Problem>,
 }
 
-impl<E: Environment> Reader<'_, E> {
-    fn get(&self, name: &str) -> Option<String> {
+impl<'a> Reader<'a> {
+    fn new(environment: &'a impl Environment) -> Self {
+        Self { environment, problems: Vec::new() }
+    }
+
+    /// The text of a variable. An empty one is unset.
+    fn text(&self, name: &str) -> Option<String> {
         self.environment.get(name).filter(|value| !value.is_empty())
     }
 
-    fn problem(&mut self, name: &str, expected: impl Into<std::borrow::Cow<'static, str>>) {
+    /// The value of a variable. One that `from_str` does not take is a problem; `expected` says what it takes.
+    fn parse<T>(&mut self, name: &str, expected: &'static str, from_str: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let value = from_str(&self.text(name)?);
+        if value.is_none() {
+            self.problem(name, expected);
+        }
+        value
+    }
+
+    /// A variable that is `true` or `false`, as AWS's tools read theirs: in any case.
+    fn flag(&mut self, name: &str) -> bool {
+        self.parse(name, "true or false", |text| one_of(text, &[("true", true), ("false", false)])).unwrap_or(false)
+    }
+
+    fn problem(&mut self, name: &str, expected: impl Into<Cow<'static, str>>) {
         self.problems.push(Problem::new(name, expected));
     }
 
     fn log_settings(&mut self) -> LogSettings {
-        let format = match self.get("AWS_LAMBDA_LOG_FORMAT").map(|value| value.to_ascii_lowercase()).as_deref() {
-            None | Some("json") => Format::Json,
-            Some("text") => Format::Text,
-            Some(_) => {
-                self.problem("AWS_LAMBDA_LOG_FORMAT", "JSON or Text");
-                Format::Json
-            }
-        };
-        let level = match self.get("AWS_LAMBDA_LOG_LEVEL").map(|value| value.to_ascii_uppercase()).as_deref() {
-            None | Some("INFO") => LevelFilter::INFO,
-            Some("TRACE") => LevelFilter::TRACE,
-            Some("DEBUG") => LevelFilter::DEBUG,
-            Some("WARN") => LevelFilter::WARN,
-            // Nothing here is fatal and goes on; a failure to start must be seen all the same.
-            Some("ERROR" | "FATAL") => LevelFilter::ERROR,
-            Some(_) => {
-                self.problem("AWS_LAMBDA_LOG_LEVEL", "TRACE, DEBUG, INFO, WARN, ERROR or FATAL");
-                LevelFilter::INFO
-            }
-        };
+        let format = self.parse("AWS_LAMBDA_LOG_FORMAT", "JSON or Text", |text| {
+            one_of(text, &[("JSON", Format::Json), ("Text", Format::Text)])
+        });
+        let level = self.parse("AWS_LAMBDA_LOG_LEVEL", "TRACE, DEBUG, INFO, WARN, ERROR or FATAL", |text| {
+            let levels = [
+                ("TRACE", LevelFilter::TRACE),
+                ("DEBUG", LevelFilter::DEBUG),
+                ("INFO", LevelFilter::INFO),
+                ("WARN", LevelFilter::WARN),
+                ("ERROR", LevelFilter::ERROR),
+                // No line of ours is FATAL, but one that says why the function does not start must be seen.
+                ("FATAL", LevelFilter::ERROR),
+            ];
+            one_of(text, &levels)
+        });
         let metrics = MetricSettings {
-            function: self.get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
+            function: self.text("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
             by_destination: self.flag("METRICS_BY_DESTINATION"),
         };
-        LogSettings { format, level, metrics }
+        LogSettings { format: format.unwrap_or(Format::Json), level: level.unwrap_or(LevelFilter::INFO), metrics }
     }
 
-    fn registry_ttl(&mut self) -> Duration {
-        let Some(text) = self.get("REGISTRY_TTL_SECONDS") else { return DEFAULT_REGISTRY_TTL };
-        let seconds: Option<u64> = text.parse().ok().filter(|seconds| *seconds <= 3600);
-        if seconds.is_none() {
-            self.problem("REGISTRY_TTL_SECONDS", "a whole number of seconds from 0 to 3600");
+    /// Where destinations are kept.
+    fn place(&mut self) -> Option<Place> {
+        const PLACES: &str = "file:PATH, secretsmanager:NAME-OR-ARN or dynamodb:TABLE";
+        let timeout = self.parse("WEBHOOK_TIMEOUT", "a whole number of seconds from 1 to 300", |text| {
+            number(text, 1..=MAX_TIMEOUT_SECONDS)
+        });
+        match (self.text("DESTINATIONS"), self.text("WEBHOOK_URL")) {
+            (Some(_), Some(_)) => self.problem("WEBHOOK_URL", "one of DESTINATIONS and WEBHOOK_URL, not both"),
+            (None, None) => self.problem("DESTINATIONS", format!("{PLACES}, but neither it nor WEBHOOK_URL is set")),
+            (None, Some(url)) => match EndpointTemplate::parse(&url) {
+                Err(expected) => self.problem("WEBHOOK_URL", expected),
+                Ok(endpoint) => {
+                    let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
+                    let destination = Destination::new(DEFAULT_DESTINATION, "WEBHOOK_URL", endpoint, timeout);
+                    return Some(Place::Single(Arc::new(destination)));
+                }
+            },
+            (Some(_), None) => {
+                if timeout.is_some() {
+                    let expected = "nothing beside DESTINATIONS: a destination's timeout is its option `timeout`";
+                    self.problem("WEBHOOK_TIMEOUT", expected);
+                }
+                return self.parse("DESTINATIONS", PLACES, place);
+            }
         }
-        seconds.map_or(DEFAULT_REGISTRY_TTL, Duration::from_secs)
+        None
     }
 
     fn queues(&mut self) -> Option<QueueUrls> {
-        let mut url = |name: &str| {
-            let url = self.get(name)?;
-            let is_queue =
-                ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme)) && url.split('/').count() >= 5;
-            if !is_queue {
-                self.problem(name, "a queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/name");
-            }
-            Some(url)
-        };
-        match (url("RETRY_QUEUE_URL"), url("DEAD_LETTER_QUEUE_URL")) {
-            (Some(retry), Some(dead_letter)) if retry == dead_letter => {
-                self.problem(
-                    "DEAD_LETTER_QUEUE_URL",
-                    "another queue than RETRY_QUEUE_URL: dead letters would be retried",
-                );
-                None
-            }
-            (Some(retry), Some(dead_letter)) => Some(QueueUrls { retry, dead_letter }),
-            (None, None) => None,
-            (Some(_), None) => {
+        const URL: &str = "a queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/name";
+        let names = ["RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"];
+        let [retry, dead_letter] = names.map(|name| self.parse(name, URL, queue_url));
+        match names.map(|name| self.text(name).is_some()) {
+            [true, false] => {
                 self.problem("DEAD_LETTER_QUEUE_URL", "a queue's URL beside RETRY_QUEUE_URL: both or neither");
-                None
             }
-            (None, Some(_)) => {
+            [false, true] => {
                 self.problem("RETRY_QUEUE_URL", "a queue's URL beside DEAD_LETTER_QUEUE_URL: both or neither");
-                None
             }
+            _ => {}
         }
-    }
-
-    fn max_attempts(&mut self) -> u32 {
-        let Some(text) = self.get("MAX_ATTEMPTS") else { return MAX_ATTEMPTS };
-        let attempts = text.parse().ok().filter(|attempts| (1..=MAX_ATTEMPTS).contains(attempts));
-        if attempts.is_none() {
-            self.problem("MAX_ATTEMPTS", "a whole number from 1 to 12");
+        if retry.is_some() && retry == dead_letter {
+            let expected = "another queue than RETRY_QUEUE_URL: dead letters would be retried";
+            self.problem("DEAD_LETTER_QUEUE_URL", expected);
         }
-        attempts.unwrap_or(MAX_ATTEMPTS)
-    }
-
-    fn unrouted(&mut self) -> Unrouted {
-        match self.get("UNROUTED").as_deref() {
-            None | Some("dead-letter") => Unrouted::DeadLetter,
-            Some("ignore") => Unrouted::Ignore,
-            Some(_) => {
-                self.problem("UNROUTED", "dead-letter or ignore");
-                Unrouted::DeadLetter
-            }
-        }
-    }
-
-    /// Lambda sets these in every function; only a place in AWS cannot do without a region.
-    fn aws(&mut self, is_needed: bool) -> AwsSettings {
-        let region = self.get("AWS_REGION").or_else(|| self.get("AWS_DEFAULT_REGION"));
-        if region.is_none() && is_needed {
-            self.problem("AWS_REGION", "the region of the queues, secret or table; Lambda sets it by itself");
-        }
-        AwsSettings {
-            region,
-            endpoint_url: self.get("AWS_ENDPOINT_URL"),
-            access_key_id: self.get("AWS_ACCESS_KEY_ID").unwrap_or_default(),
-            secret_access_key: self.get("AWS_SECRET_ACCESS_KEY").unwrap_or_default().into(),
-            session_token: self.get("AWS_SESSION_TOKEN").map(Into::into),
-        }
+        Some(QueueUrls { retry: retry?, dead_letter: dead_letter? })
     }
 
     fn allowed_networks(&mut self) -> AllowedNetworks {
-        let allowed =
-            match self.get("ALLOW_PRIVATE_CIDRS").map(|text| AllowedNetworks::parse(&text, "ALLOW_PRIVATE_CIDRS")) {
-                None => AllowedNetworks::default(),
-                Some(Ok(allowed)) => allowed,
-                Some(Err(problems)) => {
-                    self.problems.extend(problems);
-                    AllowedNetworks::default()
-                }
-            };
-        let local = self.flag("LOCAL_RECEIVERS");
-        if local && self.is_real_lambda() {
-            let expected = "false: in Lambda, loopback is the Runtime API and the extensions, never a receiver";
-            self.problem("LOCAL_RECEIVERS", expected);
+        let mut allowed = match self.text("ALLOW_PRIVATE_CIDRS") {
+            None => AllowedNetworks::default(),
+            Some(text) => AllowedNetworks::parse(&text, "ALLOW_PRIVATE_CIDRS").unwrap_or_else(|problems| {
+                self.problems.extend(problems);
+                AllowedNetworks::default()
+            }),
+        };
+        if self.flag("ALLOW_PLAIN_HTTP") {
+            allowed = allowed.with_plain_http();
         }
-        if local { allowed.with_loopback() } else { allowed }
-    }
-
-    fn flag(&mut self, name: &str) -> bool {
-        match self.get(name).as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => {
-                self.problem(name, "true or false");
-                false
+        if self.flag("LOCAL_RECEIVERS") {
+            if self.is_real_lambda() {
+                let expected = "false: in Lambda, loopback is the Runtime API and the extensions, never a receiver";
+                self.problem("LOCAL_RECEIVERS", expected);
             }
+            allowed = allowed.with_loopback();
         }
-    }
-
-    fn extra_authorities(&mut self) -> Authorities {
-        let Some(path) = self.get("EXTRA_CA_BUNDLE") else { return Authorities::new() };
-        authorities(path.as_ref()).unwrap_or_else(|expected| {
-            self.problem("EXTRA_CA_BUNDLE", expected);
-            Authorities::new()
-        })
+        allowed
     }
 
     /// Emulators leave `LAMBDA_TASK_ROOT` at another place or unset; SAM's container says what it is.
     fn is_real_lambda(&self) -> bool {
-        self.get("LAMBDA_TASK_ROOT").is_some_and(|root| root.trim_end_matches('/') == "/var/task")
-            && self.get("AWS_SAM_LOCAL").is_none()
+        self.text("LAMBDA_TASK_ROOT").is_some_and(|root| root.trim_end_matches('/') == "/var/task")
+            && self.text("AWS_SAM_LOCAL").is_none()
     }
+
+    fn authorities(&mut self, name: &str) -> Authorities {
+        let expected = "a readable PEM file with at least one CERTIFICATE and nothing malformed";
+        self.parse(name, expected, |path| authorities(path.as_ref())).unwrap_or_default()
+    }
+
+    /// Lambda sets most of these in every function; only what is kept in AWS cannot do without a region.
+    fn aws(&mut self, is_needed: bool) -> AwsSettings {
+        let region = self.text("AWS_REGION").or_else(|| self.text("AWS_DEFAULT_REGION"));
+        if region.is_none() && is_needed {
+            self.problem("AWS_REGION", "the region of the queues, secret or table; Lambda sets it by itself");
+        }
+        let endpoint_url = self.parse("AWS_ENDPOINT_URL", "an http:// or https:// URL", http_url);
+        let [use_fips, use_dual_stack] = ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"].map(|name| {
+            let is_on = self.flag(name);
+            if is_on && endpoint_url.is_some() {
+                // The SDK would fail every call of it.
+                self.problem(name, "false beside AWS_ENDPOINT_URL, which names the endpoint itself");
+            }
+            is_on
+        });
+        AwsSettings {
+            region,
+            endpoint_url,
+            use_fips,
+            use_dual_stack,
+            authorities: self.authorities("AWS_CA_BUNDLE"),
+            access_key_id: self.text("AWS_ACCESS_KEY_ID").unwrap_or_default(),
+            secret_access_key: self.text("AWS_SECRET_ACCESS_KEY").unwrap_or_default().into(),
+            session_token: self.text("AWS_SESSION_TOKEN").map(Into::into),
+        }
+    }
+}
+
+/// The value of the word that a text is, in any case.
+fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Option<T> {
+    words.iter().find(|(word, _)| text.eq_ignore_ascii_case(word)).map(|(_, value)| *value)
+}
+
+fn number<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T>) -> Option<T> {
+    text.parse().ok().filter(|number| range.contains(number))
+}
+
+fn place(text: &str) -> Option<Place> {
+    match text.split_once(':').filter(|(_, name)| !name.is_empty())? {
+        ("file", path) => Some(Place::File(path.into())),
+        ("secretsmanager", id) => Some(Place::Secret(id.to_owned())),
+        ("dynamodb", table) => Some(Place::Table(table.to_owned())),
+        _ => None,
+    }
+}
+
+fn queue_url(text: &str) -> Option<String> {
+    http_url(text).filter(|url| url.split('/').count() >= 5)
+}
+
+/// The text as it is written, if it is the URL of a host.
+fn http_url(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| text.to_owned())
 }
 
 #[cfg(test)]

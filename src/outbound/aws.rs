@@ -1,6 +1,8 @@
-//! AWS's own clients, on an HTTP client that shares the webhooks' TLS configuration and nothing else of theirs: the
-//! guard would refuse a VPC endpoint, which is a private address.
+//! AWS's own clients. Their HTTP client shares nothing with the webhooks': the address guard would block a VPC endpoint,
+//! which is a private address, and a receivers' authority (`EXTRA_CA_BUNDLE`) must not vouch for an endpoint of AWS.
 
+use std::ops::Deref;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -18,15 +20,30 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::tls::{self, Authorities};
 use super::webhook::ClientUnavailable;
 
-/// Where AWS is and as whom it is called: what Lambda sets in every function's environment.
+/// Writes to SQS at once. With every receiver down, 500 deliveries opened 600 TLS connections to it, and on a small
+/// function many of their writes timed out.
+pub(super) const WRITES: usize = 8;
+
+/// Look-ups at once in DynamoDB, and in Secrets Manager: each has its own, so that one that hangs holds up no other.
+pub(super) const LOOK_UPS: usize = 16;
+
+/// Where AWS is and as whom it is called: what Lambda sets in every function's environment, and AWS's own options.
 #[derive(Debug, Clone, Default)]
 pub struct AwsSettings {
     pub region: Option<String>,
-    /// Another endpoint than AWS's, for emulators.
+    /// Another endpoint than AWS's, for emulators. The SDK takes it beside neither of the next two.
     pub endpoint_url: Option<String>,
+    /// Calls AWS's FIPS endpoints. The cryptography on this side (ring) has no FIPS certificate.
+    pub use_fips: bool,
+    /// Calls endpoints that have IPv6 addresses as well.
+    pub use_dual_stack: bool,
+    /// Authorities for AWS's endpoints beside Mozilla's.
+    pub authorities: Authorities,
     pub access_key_id: String,
     pub secret_access_key: SecretString,
     pub session_token: Option<SecretString>,
@@ -47,8 +64,8 @@ pub fn http_client(tls: &rustls::ClientConfig) -> Result<SharedHttpClient, Clien
     Ok(SharedHttpClient::new(Connector(client)))
 }
 
-/// What every AWS client is made of. Making it calls nobody.
-pub fn config(settings: &AwsSettings, tls: &rustls::ClientConfig) -> Result<SdkConfig, ClientUnavailable> {
+/// SDK configuration shared by all clients. Makes no network calls.
+pub fn config(settings: &AwsSettings) -> Result<SdkConfig, ClientUnavailable> {
     let credentials = Credentials::new(
         &settings.access_key_id,
         settings.secret_access_key.expose_secret(),
@@ -68,12 +85,56 @@ pub fn config(settings: &AwsSettings, tls: &rustls::ClientConfig) -> Result<SdkC
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(http_client(tls)?)
+        .http_client(http_client(&tls::config(&settings.authorities)?)?)
+        .use_fips(settings.use_fips)
+        .use_dual_stack(settings.use_dual_stack)
         .retry_config(retries)
         .timeout_config(timeouts);
     config.set_region(settings.region.clone().map(Region::new));
     config.set_endpoint_url(settings.endpoint_url.clone());
     Ok(config.build())
+}
+
+/// A client of one of AWS's services, with a bound on the calls that run at once.
+///
+/// The client is made when it is first needed: for each, the SDK reads the list of AWS's partitions, which costs as much
+/// as the rest of a cold start.
+#[derive(Debug)]
+pub(super) struct Service<C> {
+    config: SdkConfig,
+    new: fn(&SdkConfig) -> C,
+    client: OnceLock<C>,
+    places: Semaphore,
+}
+
+impl<C> Service<C> {
+    pub(super) fn new(config: &SdkConfig, at_once: usize, new: fn(&SdkConfig) -> C) -> Self {
+        Self { config: config.clone(), new, client: OnceLock::new(), places: Semaphore::new(at_once) }
+    }
+
+    /// Waits for a place and returns the client, for one call.
+    ///
+    /// Callers wait out here and not in the connector, where the SDK's timeouts run: a call that waits among others
+    /// would fail of the load alone. The invocation's deadline bounds the wait.
+    pub(super) async fn client(&self) -> Place<'_, C> {
+        // The semaphore is never closed.
+        let permit = self.places.acquire().await.ok();
+        Place { client: self.client.get_or_init(|| (self.new)(&self.config)), _permit: permit }
+    }
+}
+
+/// A client that one call may use, for as long as it holds this.
+pub(super) struct Place<'a, C> {
+    client: &'a C,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+impl<C> Deref for Place<'_, C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        self.client
+    }
 }
 
 /// Carries the SDK's requests over reqwest. Bodies are whole on both sides: all of them are small.
@@ -103,6 +164,8 @@ async fn send(client: &reqwest::Client, request: HttpRequest) -> Result<HttpResp
         headers.clone_from(response.headers());
     }
     let body = response.bytes().await.map_err(failed)?;
+    // Lets the connection go back to the pool before the next call looks there, which would open another one.
+    tokio::task::yield_now().await;
     let answer = answer.body(SdkBody::from(body)).map_err(|error| ConnectorError::other(error.into(), None))?;
     HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
 }

@@ -7,6 +7,7 @@ use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use aws_types::SdkConfig;
 
+use super::aws::{Service, WRITES};
 use crate::domain::record::attribute::{DESTINATION, NOT_BEFORE};
 use crate::domain::record::{Message, QueueName};
 
@@ -26,7 +27,8 @@ pub struct QueueUrls {
 /// The queues, ready to be written to.
 #[derive(Debug)]
 pub struct Queues {
-    client: Client,
+    /// Every write takes a place, a message's visibility as well.
+    sqs: Service<Client>,
     urls: QueueUrls,
 }
 
@@ -50,7 +52,7 @@ pub struct Notes {
 
 impl Queues {
     pub fn new(aws: &SdkConfig, urls: QueueUrls) -> Self {
-        Self { client: Client::new(aws), urls }
+        Self { sqs: Service::new(aws, WRITES, Client::new), urls }
     }
 
     /// Whether a message came from the retry queue.
@@ -95,8 +97,9 @@ impl Queues {
         let body =
             std::str::from_utf8(body).map_err(|_| WriteError::Failed("the payload is no UTF-8 text".to_owned()))?;
         // The group makes queues fair: many parked deliveries of one destination do not hold up another's.
+        let sqs = self.sqs.client().await;
         let mut message =
-            self.client.send_message().queue_url(url).message_body(body).set_message_group_id(group.map(Into::into));
+            sqs.send_message().queue_url(url).message_body(body).set_message_group_id(group.map(Into::into));
         if delay > 0 {
             message = message.delay_seconds(delay);
         }
@@ -114,7 +117,8 @@ impl Queues {
         };
         let url = self.url_of(queue);
         let seconds = i32::try_from(wait.as_secs()).unwrap_or(i32::MAX);
-        let request = self.client.change_message_visibility().queue_url(&url).receipt_handle(receipt);
+        let sqs = self.sqs.client().await;
+        let request = sqs.change_message_visibility().queue_url(&url).receipt_handle(receipt);
         match Box::pin(request.visibility_timeout(seconds).send()).await {
             Ok(_) => Ok(()),
             Err(error) if is_not_ours(error.code(), error.message()) => Ok(()),

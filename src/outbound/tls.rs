@@ -16,22 +16,20 @@ use super::webhook::ClientUnavailable;
 /// Certificate authorities.
 pub type Authorities = Vec<TrustAnchor<'static>>;
 
-/// Reads the authorities in a PEM file; the error says what was expected of it.
-pub fn authorities(path: &Path) -> Result<Authorities, &'static str> {
-    const EXPECTED: &str = "a readable PEM file with at least one CERTIFICATE and nothing malformed";
-    let text = std::fs::read(path).map_err(|_| EXPECTED)?;
+/// Reads the authorities in a PEM file; nothing where it cannot be read, is malformed or has no `CERTIFICATE`.
+pub fn authorities(path: &Path) -> Option<Authorities> {
+    let text = std::fs::read(path).ok()?;
     // Some editors begin a file with a byte order mark, which would hide the first line and with it a certificate.
     let text = String::from_utf8_lossy(&text).replace('\u{feff}', "");
-    let certificates: Vec<_> =
-        CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(|_| EXPECTED)?;
-    if certificates.is_empty() {
-        return Err(EXPECTED);
-    }
-    let anchor = |certificate| webpki::anchor_from_trusted_cert(certificate).map(|anchor| anchor.to_owned());
-    certificates.iter().map(anchor).collect::<Result<_, _>>().map_err(|_| EXPECTED)
+    let anchor = |certificate| Some(webpki::anchor_from_trusted_cert(&certificate).ok()?.to_owned());
+    let anchors: Authorities = CertificateDer::pem_slice_iter(text.as_bytes())
+        .map(|certificate| anchor(certificate.ok()?))
+        .collect::<Option<_>>()?;
+    Some(anchors).filter(|anchors| !anchors.is_empty())
 }
 
-/// TLS 1.2 and 1.3 with Mozilla's roots and further ones. There is no switch that turns verification off.
+/// TLS 1.2 and 1.3 with Mozilla's roots and further ones. Receivers and AWS have a configuration each.
+/// There is no switch that turns verification off.
 pub fn config(extra: &Authorities) -> Result<ClientConfig, ClientUnavailable> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.iter().chain(extra).cloned().collect() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -7,83 +7,119 @@ impl Environment for HashMap<&str, &str> {
     }
 }
 
-fn paths(variables: &[(&str, &str)]) -> Vec<String> {
-    let environment: HashMap<_, _> = variables.iter().copied().collect();
-    let problems = Settings::parse(&environment).err().unwrap_or_default();
-    problems.into_iter().map(|problem| problem.path).collect()
+fn parse(variables: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
+    Settings::parse(&variables.iter().copied().collect::<HashMap<_, _>>())
 }
 
-fn place(environment: &HashMap<&str, &str>) -> Option<Place> {
-    Settings::parse(environment).ok().map(|settings| settings.place)
+/// The variables that are wrong.
+fn wrong(variables: &[(&str, &str)]) -> Vec<String> {
+    parse(variables).err().unwrap_or_default().into_iter().map(|problem| problem.path).collect()
 }
 
 const URL: (&str, &str) = ("WEBHOOK_URL", "https://soc.example.com/hook?key=SECRET");
+const REGION: (&str, &str) = ("AWS_REGION", "eu-west-1");
 
 #[test]
 fn one_webhook_needs_a_url_and_nothing_else() {
-    assert_eq!(paths(&[URL]), [""; 0]);
-    let environment: HashMap<_, _> = [URL, ("WEBHOOK_TIMEOUT", "300")].into();
-    let Some(Place::Single(destination)) = place(&environment) else { panic!() };
-    assert_eq!((destination.id.as_str(), destination.timeout.as_secs()), ("default", 300));
+    let settings = parse(&[URL]).ok().unwrap();
+    assert_eq!((settings.registry_ttl.as_secs(), settings.max_attempts), (30, 12));
+    assert!(settings.queues.is_none() && settings.unrouted == Unrouted::DeadLetter);
+    assert!(!settings.aws.use_fips && !settings.aws.use_dual_stack && settings.aws.endpoint_url.is_none());
+    for (timeout, seconds) in [("300", 300), ("", 30)] {
+        let Ok(Settings { place: Place::Single(destination), .. }) = parse(&[URL, ("WEBHOOK_TIMEOUT", timeout)]) else {
+            panic!("{timeout}")
+        };
+        assert_eq!((destination.id.as_str(), destination.timeout.as_secs()), ("default", seconds));
+    }
 }
 
 #[test]
 fn nothing_set_is_an_error_that_says_what_to_set() {
-    let problems = Settings::parse(&HashMap::new()).err().unwrap();
+    let problems = parse(&[]).err().unwrap();
     assert!(problems[0].to_string().contains("neither it nor WEBHOOK_URL is set"), "{}", problems[0]);
 }
 
 #[test]
-fn every_problem_is_reported_at_once_and_without_its_value() {
-    let environment: HashMap<_, _> = [
-        ("WEBHOOK_URL", "ftp://SECRET"),
-        ("WEBHOOK_TIMEOUT", "SECRET"),
-        ("ALLOW_PRIVATE_CIDRS", "10.0.0.0/8,SECRET"),
-        ("LOCAL_RECEIVERS", "SECRET"),
-        ("AWS_LAMBDA_LOG_FORMAT", "SECRET"),
-        ("AWS_LAMBDA_LOG_LEVEL", "SECRET"),
-    ]
-    .into();
-    let problems = Settings::parse(&environment).err().unwrap();
-    assert_eq!(problems.len(), 6);
+fn every_wrong_variable_is_named_at_once_without_its_value() {
+    let all: Vec<_> =
+        NAMES.iter().filter(|name| **name != "DESTINATIONS").map(|name| (*name, "ftp://SECRET")).collect();
+    let problems = parse(&all).err().unwrap();
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.split('[').next().unwrap()).collect();
+    for name in &NAMES[1..] {
+        assert_eq!(paths.iter().filter(|path| *path == name).count(), 1, "{name}");
+    }
     assert!(problems.iter().all(|problem| !problem.to_string().contains("SECRET")), "{problems:?}");
 }
 
 #[test]
-fn settings_that_contradict_each_other_are_refused() {
-    assert_eq!(paths(&[URL, ("DESTINATIONS", "file:d.json")]), ["WEBHOOK_URL"]);
-    assert_eq!(paths(&[("DESTINATIONS", "file:d.json"), ("WEBHOOK_TIMEOUT", "5")]), ["WEBHOOK_TIMEOUT"]);
+fn an_empty_value_is_unset() {
+    let all: Vec<_> = NAMES.iter().map(|name| (*name, if *name == URL.0 { URL.1 } else { "" })).collect();
+    assert_eq!(wrong(&all), [""; 0]);
 }
 
 #[test]
-fn bad_values_are_errors_and_empty_ones_are_unset() {
-    for timeout in ["0", "301", "-1", "1.5", "30s", " 30"] {
-        assert_eq!(paths(&[URL, ("WEBHOOK_TIMEOUT", timeout)]), ["WEBHOOK_TIMEOUT"], "{timeout}");
+fn a_value_out_of_range_is_an_error() {
+    for (name, values) in [
+        ("WEBHOOK_TIMEOUT", &["0", "301", "-1", "1.5", "30s", " 30"][..]),
+        ("REGISTRY_TTL_SECONDS", &["-1", "3601", "1.5"]),
+        ("MAX_ATTEMPTS", &["0", "13"]),
+        ("UNROUTED", &["drop"]),
+        ("ALLOW_PLAIN_HTTP", &["yes", "1"]),
+        ("LOCAL_RECEIVERS", &["yes"]),
+        ("EXTRA_CA_BUNDLE", &["/nowhere", "/dev/null"]),
+        ("AWS_CA_BUNDLE", &["/nowhere", "/dev/null"]),
+        ("AWS_USE_FIPS_ENDPOINT", &["yes"]),
+        ("AWS_USE_DUALSTACK_ENDPOINT", &["on"]),
+        ("AWS_ENDPOINT_URL", &["localhost:4566", "ftp://localhost", "http://"]),
+        ("AWS_LAMBDA_LOG_FORMAT", &["XML"]),
+        ("AWS_LAMBDA_LOG_LEVEL", &["LOUD"]),
+    ] {
+        for value in values {
+            assert_eq!(wrong(&[URL, (name, value)]), [name], "{value}");
+        }
     }
-    for place in ["d.json", "file:", "s3:bucket", ":"] {
-        assert_eq!(paths(&[("DESTINATIONS", place)]), ["DESTINATIONS"], "{place}");
+}
+
+#[test]
+fn words_are_read_in_any_case() {
+    for name in ["ALLOW_PLAIN_HTTP", "LOCAL_RECEIVERS", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"] {
+        for value in ["true", "True", "false", "FALSE"] {
+            assert_eq!(wrong(&[URL, (name, value)]), [""; 0], "{name} {value}");
+        }
     }
-    assert_eq!(
-        paths(&[
-            URL,
-            ("DESTINATIONS", ""),
-            ("WEBHOOK_TIMEOUT", ""),
-            ("ALLOW_PRIVATE_CIDRS", ""),
-            ("LOCAL_RECEIVERS", "")
-        ]),
-        [""; 0]
-    );
+    let log = |format, level| {
+        log_settings(&HashMap::from([("AWS_LAMBDA_LOG_FORMAT", format), ("AWS_LAMBDA_LOG_LEVEL", level)]))
+    };
+    for (format, level) in [("Text", "DEBUG"), ("text", "debug")] {
+        assert_eq!((log(format, level).format, log(format, level).level), (Format::Text, LevelFilter::DEBUG));
+    }
+    assert_eq!((log("XML", "FATAL").format, log("XML", "FATAL").level), (Format::Json, LevelFilter::ERROR));
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_an_error() {
+    let endpoint = ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566");
+    let (fips, dual_stack) = (("AWS_USE_FIPS_ENDPOINT", "true"), ("AWS_USE_DUALSTACK_ENDPOINT", "true"));
+    for (variables, names) in [
+        (&[URL, ("DESTINATIONS", "file:d.json")][..], &["WEBHOOK_URL"][..]),
+        (&[("DESTINATIONS", "file:d.json"), ("WEBHOOK_TIMEOUT", "5")], &["WEBHOOK_TIMEOUT"]),
+        (&[URL, endpoint, fips, dual_stack], &[fips.0, dual_stack.0]),
+        (&[URL, endpoint, ("AWS_USE_FIPS_ENDPOINT", "false")], &[]),
+        (&[URL, fips, dual_stack], &[]),
+    ] {
+        assert_eq!(wrong(variables), names);
+    }
 }
 
 #[test]
 fn local_receivers_refuse_to_start_in_a_real_lambda_only() {
     let local = ("LOCAL_RECEIVERS", "true");
     let task = ("LAMBDA_TASK_ROOT", "/var/task");
-    assert_eq!(paths(&[URL, local]), [""; 0]);
-    assert_eq!(paths(&[URL, local, task]), ["LOCAL_RECEIVERS"]);
-    assert_eq!(paths(&[URL, local, task, ("AWS_SAM_LOCAL", "true")]), [""; 0]);
-    assert_eq!(paths(&[URL, local, ("LAMBDA_TASK_ROOT", "/tmp/code")]), [""; 0]);
-    assert_eq!(paths(&[URL, task]), [""; 0]);
+    assert_eq!(wrong(&[URL, local]), [""; 0]);
+    assert_eq!(wrong(&[URL, local, task]), ["LOCAL_RECEIVERS"]);
+    assert_eq!(wrong(&[URL, local, task, ("AWS_SAM_LOCAL", "true")]), [""; 0]);
+    assert_eq!(wrong(&[URL, local, ("LAMBDA_TASK_ROOT", "/tmp/code")]), [""; 0]);
+    assert_eq!(wrong(&[URL, task]), [""; 0]);
 }
 
 #[test]
@@ -94,8 +130,7 @@ fn each_place_of_destinations_is_told_by_its_prefix() {
         ("secretsmanager:arn:aws:secretsmanager:eu-west-1:1:secret:d-AbCdEf", "Secret"),
         ("dynamodb:destinations", "Table"),
     ] {
-        let environment: HashMap<_, _> = [("DESTINATIONS", text), ("AWS_REGION", "eu-west-1")].into();
-        let name = match super::tests::place(&environment).unwrap() {
+        let name = match parse(&[("DESTINATIONS", text), REGION]).ok().unwrap().place {
             Place::Single(_) => "Single",
             Place::File(_) => "File",
             Place::Secret(_) => "Secret",
@@ -103,19 +138,16 @@ fn each_place_of_destinations_is_told_by_its_prefix() {
         };
         assert_eq!(name, place, "{text}");
     }
-    for text in ["secretsmanager:", "dynamodb:", "dynamodb", "s3:bucket"] {
-        assert_eq!(paths(&[("DESTINATIONS", text), ("AWS_REGION", "eu-west-1")]), ["DESTINATIONS"], "{text}");
+    for text in ["d.json", "file:", ":", "secretsmanager:", "dynamodb:", "dynamodb", "s3:bucket"] {
+        assert_eq!(wrong(&[("DESTINATIONS", text), REGION]), ["DESTINATIONS"], "{text}");
     }
-    for (name, value) in [
-        ("REGISTRY_TTL_SECONDS", "-1"),
-        ("REGISTRY_TTL_SECONDS", "3601"),
-        ("UNROUTED", "drop"),
-        ("MAX_ATTEMPTS", "0"),
-        ("MAX_ATTEMPTS", "13"),
-        ("EXTRA_CA_BUNDLE", "/nowhere"),
-        ("EXTRA_CA_BUNDLE", "/dev/null"),
-    ] {
-        assert_eq!(paths(&[URL, (name, value)]), [name], "{value}");
+}
+
+#[test]
+fn what_is_kept_in_aws_needs_a_region() {
+    for place in ["secretsmanager:d", "dynamodb:d"] {
+        assert_eq!(wrong(&[("DESTINATIONS", place)]), ["AWS_REGION"], "{place}");
+        assert_eq!(wrong(&[("DESTINATIONS", place), ("AWS_DEFAULT_REGION", "eu-west-1")]), [""; 0], "{place}");
     }
 }
 
@@ -123,12 +155,16 @@ fn each_place_of_destinations_is_told_by_its_prefix() {
 fn queues_come_in_pairs() {
     let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/q";
     let other = "https://sqs.eu-west-1.amazonaws.com/123456789012/d";
-    let (retry, dead, region) =
-        (("RETRY_QUEUE_URL", url), ("DEAD_LETTER_QUEUE_URL", other), ("AWS_REGION", "eu-west-1"));
-    assert_eq!(paths(&[URL, retry, ("DEAD_LETTER_QUEUE_URL", url), region]), ["DEAD_LETTER_QUEUE_URL"], "the same");
-    assert_eq!(paths(&[URL, retry, dead, region]), [""; 0]);
-    assert_eq!(paths(&[URL, retry, region]), ["DEAD_LETTER_QUEUE_URL"]);
-    assert_eq!(paths(&[URL, dead, region]), ["RETRY_QUEUE_URL"]);
-    assert_eq!(paths(&[URL, retry, dead]), ["AWS_REGION"]);
-    assert_eq!(paths(&[URL, retry, ("DEAD_LETTER_QUEUE_URL", "name"), region]), ["DEAD_LETTER_QUEUE_URL"]);
+    let (retry, dead) = (("RETRY_QUEUE_URL", url), ("DEAD_LETTER_QUEUE_URL", other));
+    for (variables, names) in [
+        (&[URL, retry, ("DEAD_LETTER_QUEUE_URL", url), REGION][..], &["DEAD_LETTER_QUEUE_URL"][..]),
+        (&[URL, retry, dead, REGION], &[]),
+        (&[URL, retry, REGION], &["DEAD_LETTER_QUEUE_URL"]),
+        (&[URL, dead, REGION], &["RETRY_QUEUE_URL"]),
+        (&[URL, retry, dead], &["AWS_REGION"]),
+        (&[URL, retry, ("DEAD_LETTER_QUEUE_URL", "name"), REGION], &["DEAD_LETTER_QUEUE_URL"]),
+        (&[URL, retry, ("DEAD_LETTER_QUEUE_URL", "https://sqs/name"), REGION], &["DEAD_LETTER_QUEUE_URL"]),
+    ] {
+        assert_eq!(wrong(variables), names, "{variables:?}");
+    }
 }

@@ -18,6 +18,7 @@ use crate::domain::destination::{Destination, shown};
 use crate::domain::document::{Document, parse_destination};
 use crate::domain::problem::Problem;
 use crate::domain::route::Route;
+use crate::outbound::aws::Service;
 
 const KEY: &str = "pk";
 
@@ -31,13 +32,13 @@ const MAX_KEY_BYTES: usize = 2048;
 const ROUNDS: u32 = 6;
 
 /// The part of the table that an outcome of this detection needs, as a document of its own.
-pub(super) async fn read(client: &Client, table: &str, detection_id: &str) -> Result<Document, String> {
+pub(super) async fn read(service: &Service<Client>, table: &str, detection_id: &str) -> Result<Document, String> {
     let own = format!("route#{detection_id}");
     let mut keys = vec!["route#*".to_owned()];
     if own.len() <= MAX_KEY_BYTES {
         keys.push(own.clone());
     }
-    let mut items = get(client, table, keys).await?;
+    let mut items = get(service, table, keys).await?;
     let (path, id) = if items.contains_key(&own) { (own, detection_id) } else { ("route#*".to_owned(), "*") };
     let Some(item) = items.remove(&path) else {
         return Ok(Document { destinations: BTreeMap::new(), routes: Some(BTreeMap::new()) });
@@ -46,7 +47,7 @@ pub(super) async fn read(client: &Client, table: &str, detection_id: &str) -> Re
     let mut destinations = BTreeMap::new();
     for ids in route.destinations.chunks(KEYS_AT_ONCE) {
         let keys = ids.iter().map(|id| format!("destination#{id}")).collect();
-        for (key, item) in get(client, table, keys).await? {
+        for (key, item) in get(service, table, keys).await? {
             let Some(id) = key.strip_prefix("destination#") else { continue };
             destinations.insert(id.to_owned(), destination(id, item));
         }
@@ -55,8 +56,14 @@ pub(super) async fn read(client: &Client, table: &str, detection_id: &str) -> Re
 }
 
 /// One destination, as a document of its own.
-pub(super) async fn read_one(client: &Client, table: &str, id: &str, consistent: bool) -> Result<Document, String> {
+pub(super) async fn read_one(
+    service: &Service<Client>,
+    table: &str,
+    id: &str,
+    consistent: bool,
+) -> Result<Document, String> {
     let key = format!("destination#{id}");
+    let client = service.client().await;
     let answer =
         client.get_item().table_name(table).key(KEY, AttributeValue::S(key.clone())).consistent_read(consistent);
     let answer = answer
@@ -74,8 +81,9 @@ pub(super) async fn read_one(client: &Client, table: &str, id: &str, consistent:
 
 /// The whole table, and what is wrong with items that are neither destination nor route. It is read for a check alone,
 /// never for an outcome.
-pub(super) async fn read_all(client: &Client, table: &str) -> Result<(Document, Vec<Problem>), String> {
+pub(super) async fn read_all(service: &Service<Client>, table: &str) -> Result<(Document, Vec<Problem>), String> {
     let (mut destinations, mut routes, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let client = service.client().await;
     let mut pages = client.scan().table_name(table).into_paginator().items().send();
     while let Some(item) = pages.next().await {
         let item =
@@ -107,7 +115,11 @@ fn route(key: &str, item: &Map<String, Value>) -> Route {
 }
 
 /// Items by key, without the key attribute. What the table has not is left out.
-async fn get(client: &Client, table: &str, keys: Vec<String>) -> Result<HashMap<String, Map<String, Value>>, String> {
+async fn get(
+    service: &Service<Client>,
+    table: &str,
+    keys: Vec<String>,
+) -> Result<HashMap<String, Map<String, Value>>, String> {
     let failed = |reason: String| format!("the table {table} cannot be read: {reason}");
     let mut items = HashMap::new();
     let mut wanted = keys_of(&keys).map_err(failed)?;
@@ -115,7 +127,9 @@ async fn get(client: &Client, table: &str, keys: Vec<String>) -> Result<HashMap<
         if round > 0 {
             tokio::time::sleep(Duration::from_millis(50 << round)).await;
         }
-        let answer = client
+        let answer = service
+            .client()
+            .await
             .batch_get_item()
             .request_items(table, wanted)
             .send()

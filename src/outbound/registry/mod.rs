@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::cache::{Cache, Known, Want};
 use self::secrets::{Secrets, Values};
+use super::aws::{LOOK_UPS, Service};
 use crate::domain::destination::{Destination, Filter, Incomplete, Target, is_id};
 use crate::domain::document::Document;
 use crate::domain::failure::Finding;
@@ -45,18 +46,21 @@ pub struct Registry {
     secrets: Secrets,
 }
 
-/// A place with what is needed to read it. Only the chosen one's client is ever made.
+/// A place with what is needed to read it.
 enum Store {
     Single(Arc<Destination>),
     Text { source: TextSource, last: Mutex<Option<(SecretString, Arc<Document>)>> },
-    Table { client: aws_sdk_dynamodb::Client, table: String },
+    Table { dynamodb: Service<aws_sdk_dynamodb::Client>, table: String },
 }
 
 /// A document that is one text.
 enum TextSource {
     File(PathBuf),
-    Secret { client: aws_sdk_secretsmanager::Client, id: String },
+    Secret { secrets_manager: SecretsManager, id: String },
 }
+
+/// Shared by the document and the secrets that its destinations refer to.
+type SecretsManager = Arc<Service<aws_sdk_secretsmanager::Client>>;
 
 /// The look-up failed. That is never the same as "no destination": the source keeps the outcome.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -77,15 +81,17 @@ pub enum Ready {
 
 impl Registry {
     pub fn new(place: Place, ttl: Duration, aws: &SdkConfig) -> Self {
-        let secrets_manager = || aws_sdk_secretsmanager::Client::new(aws);
+        let secrets_manager = Arc::new(Service::new(aws, LOOK_UPS, aws_sdk_secretsmanager::Client::new));
         let text = |source| Store::Text { source, last: Mutex::default() };
-        let references = aws.region().map(|_| secrets_manager());
+        let references = aws.region().map(|_| secrets_manager.clone());
         let own = if let Place::Secret(id) = &place { Some(id.clone()) } else { None };
         let store = match place {
             Place::Single(destination) => Store::Single(destination),
             Place::File(path) => text(TextSource::File(path)),
-            Place::Secret(id) => text(TextSource::Secret { client: secrets_manager(), id }),
-            Place::Table(table) => Store::Table { client: aws_sdk_dynamodb::Client::new(aws), table },
+            Place::Secret(id) => text(TextSource::Secret { secrets_manager, id }),
+            Place::Table(table) => {
+                Store::Table { dynamodb: Service::new(aws, LOOK_UPS, aws_sdk_dynamodb::Client::new), table }
+            }
         };
         Self { store, documents: Cache::new("destinations", ttl), secrets: Secrets::new(references, ttl, own) }
     }
@@ -130,13 +136,13 @@ impl Registry {
     /// A document that holds this destination, if there is one.
     async fn holding(&self, id: &str, want: Want) -> Result<Known<Arc<Document>>, LookupError> {
         // A document that is one text holds them all, whatever the detection.
-        let Store::Table { client, table } = &self.store else { return self.document("", want).await };
+        let Store::Table { dynamodb, table } = &self.store else { return self.document("", want).await };
         if !is_id(id) {
             let nothing = Document { destinations: BTreeMap::new(), routes: None };
             return Ok(Known { value: Arc::new(nothing), stale: None });
         }
         let look_up = async {
-            let document = Box::pin(dynamodb::read_one(client, table, id, want != Want::Usable)).await?;
+            let document = Box::pin(dynamodb::read_one(dynamodb, table, id, want != Want::Usable)).await?;
             say_problems(&format!("the table {table}"), &document);
             Ok(Arc::new(document))
         };
@@ -166,17 +172,17 @@ impl Registry {
     async fn read(&self, detection_id: &str) -> Result<Arc<Document>, String> {
         match &self.store {
             Store::Single(destination) => Ok(Arc::new(Document::single(destination.clone()))),
-            Store::Table { client, table } => {
+            Store::Table { dynamodb, table } => {
                 // Boxed: the SDK's futures are large, and most look-ups do without them.
-                let document = Box::pin(dynamodb::read(client, table, detection_id)).await?;
+                let document = Box::pin(dynamodb::read(dynamodb, table, detection_id)).await?;
                 say_problems(&format!("the table {table}"), &document);
                 Ok(Arc::new(document))
             }
             Store::Text { source, last } => {
                 let (name, text) = match source {
                     TextSource::File(path) => (format!("the file {}", path.display()), file::read(path).await?),
-                    TextSource::Secret { client, id } => {
-                        (format!("the secret {id}"), Box::pin(secrets_manager::read(client, id)).await?)
+                    TextSource::Secret { secrets_manager, id } => {
+                        (format!("the secret {id}"), Box::pin(secrets_manager::read(secrets_manager, id)).await?)
                     }
                 };
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);

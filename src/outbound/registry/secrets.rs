@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_secretsmanager::Client;
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
 use super::cache::{Cache, Want};
-use super::secrets_manager;
+use super::{SecretsManager, secrets_manager};
 use crate::domain::destination::Destination;
 use crate::domain::json::{members_as_written, string};
 use crate::domain::template::{Reference, Resolved, trimmed};
@@ -18,7 +17,7 @@ use crate::domain::template::{Reference, Resolved, trimmed};
 #[derive(Debug)]
 pub(super) struct Secrets {
     /// Without AWS's settings (a trial on a developer's machine) no reference has a value.
-    client: Option<Client>,
+    service: Option<SecretsManager>,
     cache: Cache<SecretString>,
     /// The secret that holds the destinations themselves, with the keys of them all: none of them may send it.
     own: Option<String>,
@@ -31,8 +30,8 @@ pub(super) struct Values {
 }
 
 impl Secrets {
-    pub(super) fn new(client: Option<Client>, ttl: Duration, own: Option<String>) -> Self {
-        Self { client, cache: Cache::new("referenced secrets", ttl), own }
+    pub(super) fn new(service: Option<SecretsManager>, ttl: Duration, own: Option<String>) -> Self {
+        Self { service, cache: Cache::new("referenced secrets", ttl), own }
     }
 
     /// Reads what the destinations refer to, all of it at once.
@@ -62,9 +61,9 @@ impl Secrets {
 
     async fn text(&self, id: &str, want: Want) -> Result<SecretString, String> {
         let look_up = async {
-            let client =
-                self.client.as_ref().ok_or("references need AWS's region and credentials in the environment")?;
-            Box::pin(secrets_manager::read(client, id)).await
+            let service =
+                self.service.as_ref().ok_or("references need AWS's region and credentials in the environment")?;
+            Box::pin(secrets_manager::read(service, id)).await
         };
         Ok(self.cache.get(id, want, look_up).await?.value)
     }

@@ -4,9 +4,13 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::SecretString;
 
+use crate::outbound::aws::Service;
+
 /// Reads the current value of a secret. The error says what to look at, and nothing of the value.
-pub(super) async fn read(client: &Client, id: &str) -> Result<SecretString, String> {
-    let answer = client
+pub(super) async fn read(service: &Service<Client>, id: &str) -> Result<SecretString, String> {
+    let answer = service
+        .client()
+        .await
         .get_secret_value()
         .secret_id(id)
         .send()

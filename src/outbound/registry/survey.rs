@@ -29,8 +29,8 @@ impl Registry {
     /// Reads everything anew.
     pub async fn survey(&self) -> Result<Survey, LookupError> {
         let (document, mut problems) = match &self.store {
-            Store::Table { client, table } => {
-                let (document, problems) = Box::pin(dynamodb::read_all(client, table)).await.map_err(LookupError)?;
+            Store::Table { dynamodb, table } => {
+                let (document, problems) = Box::pin(dynamodb::read_all(dynamodb, table)).await.map_err(LookupError)?;
                 (Arc::new(document), problems)
             }
             Store::Single(_) | Store::Text { .. } => (self.document("", Want::Current).await?.value, Vec::new()),
