@@ -21,12 +21,13 @@ fn batch(bodies: &[String]) -> String {
     json!({ "Records": bodies.iter().enumerate().map(message).collect::<Vec<_>>() }).to_string()
 }
 
-/// The document's entries as items of a table.
+/// The document's entries as items of a table that is replicated, so that DynamoDB adds an attribute to each.
 pub(crate) fn items(document: &Value) -> Vec<Value> {
     let mut items = Vec::new();
     for (id, options) in document["destinations"].as_object().unwrap() {
         let mut item = if options.is_object() { options.clone() } else { json!({}) };
         item["pk"] = format!("destination#{id}").into();
+        item["aws:rep:updatetime"] = 1.5.into();
         items.push(item);
     }
     for (id, route) in document["routes"].as_object().unwrap() {
@@ -41,7 +42,7 @@ async fn the_same_document_gives_the_same_deliveries_from_file_secret_and_table(
     let url = receiver.url();
     let config = json!({
         "destinations": {
-            "all": { "url": url, "timeout": 5 },
+            "all": { "url": url, "timeout": 5, "description": "everything", "x-owner": ["blue"] },
             "keyed": { "url": format!("{url}/{{{{secret:keys#path}}}}?k={{{{secret:keys#query}}}}"), "headers": { "X-Key": "{{secret:plain}}" } },
             "off": { "url": url, "active": false },
             "grave": { "url": url, "min_severity": "CRITICAL" },
@@ -100,6 +101,81 @@ async fn the_same_document_gives_the_same_deliveries_from_file_secret_and_table(
     }
     assert_eq!(seen[0], seen[1]);
     assert_eq!(seen[0], seen[2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_sent_as_its_owner_wrote_it_or_not_at_all() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let url = receiver.url();
+    let with_key = |value: &str| json!({ "url": url, "headers": { "X-Key": value } });
+    let config = json!({
+        "destinations": {
+            "data": { "url": format!("{url}/{{{{secret:k}}}}?api_key={{{{secret:k}}}}") },
+            "trimmed": with_key("Bearer {{secret:line}}"),
+            "member": with_key("Bearer {{secret:soc#token}}"),
+            "braces": with_key(r#"{"a":{"b":1}}"#),
+            "whole": with_key("Bearer {{secret:soc}}"),
+            "twice": with_key("Bearer {{secret:twice#token}}"),
+            "own": with_key("Bearer {{secret:d#destinations}}"),
+        }
+    });
+    let aws = Aws::start().await;
+    aws.create_secret("d", &format!("\u{feff}{config}")).await;
+    aws.create_secret("k", "a+b&c=d").await;
+    aws.create_secret("line", "to ken\n").await;
+    aws.create_secret("soc", "\u{feff}{\"token\":\"SECRET1\",\"other\":\"SECRET2\"}").await;
+    aws.create_secret("twice", r#"{"token":"SECRET3","token":"SECRET4"}"#).await;
+    let function = Function::start(aws.variables("secretsmanager:d")).await;
+    function.invoke(&outcome(json!({}))).await;
+
+    let requests = receiver.requests();
+    let mut keys: Vec<_> = requests.iter().filter_map(|request| request.header("x-key")).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["Bearer SECRET1", "Bearer to ken", r#"{"a":{"b":1}}"#]);
+    let asked = requests.iter().find(|request| request.header("x-key").is_none()).unwrap();
+    let path = asked.head.split(' ').nth(1).unwrap();
+    let asked = url::Url::parse("http://h").unwrap().join(path).unwrap();
+    assert_eq!(asked.path(), "/hook/a%2Bb%26c%3Dd");
+    assert_eq!(asked.query_pairs().next().unwrap(), ("api_key".into(), "a+b&c=d".into()));
+    assert_eq!(requests.len(), 4);
+
+    let results = function.results().await;
+    for (id, reason) in [
+        ("whole", "the secret soc is a JSON object: name the member, such as {{secret:soc#token}}"),
+        ("twice", "the secret twice has the key token more than once"),
+        ("own", "the secret d holds the destinations: refer to another one"),
+    ] {
+        let line = results.iter().find(|line| line["destination"] == id).unwrap();
+        assert!(line.to_string().contains(reason), "{line}");
+        assert_eq!(line["code"], "secret_unresolved");
+    }
+    assert!(!function.output().await.contains("SECRET"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_written_twice_stops_its_own_entry_alone() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let aws = Aws::start().await;
+    let (good, bad) = (format!(r#"{{ "url": "{}" }}"#, receiver.url()), r#"{ "url": "http://127.0.0.1:9/SECRET" }"#);
+    let text = format!(
+        r#"{{ "destinations": {{ "soc": {good}, "two": {bad}, "two": {good} }},
+              "routes": {{ "123": ["soc"], "*": ["soc", "two"], "123": ["two"] }} }}"#
+    );
+    aws.create_secret("d", &text).await;
+    let function = Function::start(aws.variables("secretsmanager:d")).await;
+    function.invoke(&outcome(json!({ "detection_id": "123" }))).await;
+    assert_eq!(receiver.requests().len(), 0);
+    function.invoke(&outcome(json!({ "detection_id": "7" }))).await;
+    assert_eq!(receiver.requests().len(), 1);
+    let results = function.results().await;
+    let mut codes: Vec<_> = results.iter().filter_map(|line| line["code"].as_str()).collect();
+    codes.sort_unstable();
+    assert_eq!((results.len(), codes), (3, vec!["destination_invalid", "route_invalid"]));
+    let output = function.output().await;
+    for path in ["`routes.123`: expected each member once", "`destinations.two`: expected each member once"] {
+        assert!(output.contains(path), "{path}: {output}");
+    }
+    assert!(!output.contains("SECRET"));
 }
 
 /// Lets in who has the key in force.

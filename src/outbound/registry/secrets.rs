@@ -73,22 +73,17 @@ impl Secrets {
 /// is never sent as a whole: it has the keys of others in it.
 fn pick(text: &SecretString, reference: &Reference) -> Result<SecretString, String> {
     let secret = &reference.secret;
-    let members = members_as_written(trimmed(text.expose_secret()));
-    let value = match (&reference.key, members) {
-        (None, Err(_)) => text.clone(),
-        (None, Ok(members)) => {
-            return Err(format!("the secret {secret} is a JSON object: {}", advice(secret, &members)));
-        }
-        (Some(key), Err(_)) => return Err(format!("the secret {secret} is no JSON object, so it has no key {key}")),
-        (Some(key), Ok(members)) => {
-            let values: Vec<_> = members.into_iter().filter(|(name, _)| name == key).map(|(_, value)| value).collect();
-            match values[..] {
-                [] => return Err(format!("the secret {secret} has no key {key}")),
-                [value] => member(value).ok_or_else(|| format!("the key {key} of the secret {secret} is no text"))?,
-                _ => return Err(format!("the secret {secret} has the key {key} more than once")),
-            }
-        }
-    };
+    let members = members_as_written(trimmed(text.expose_secret())).ok();
+    let value = match (&reference.key, &members) {
+        (None, None) => Ok(text.clone()),
+        (None, Some(members)) => Err(format!("the secret {secret} is a JSON object: {}", advice(secret, members))),
+        (Some(key), None) => Err(format!("the secret {secret} is no JSON object, so it has no key {key}")),
+        (Some(key), Some(members)) => match members.iter().filter(|(name, _)| name == key).collect::<Vec<_>>()[..] {
+            [] => Err(format!("the secret {secret} has no key {key}")),
+            [(_, value)] => member(value).ok_or_else(|| format!("the key {key} of the secret {secret} is no text")),
+            _ => Err(format!("the secret {secret} has the key {key} more than once")),
+        },
+    }?;
     if trimmed(value.expose_secret()).is_empty() {
         Err(format!("the value of {reference} is empty"))
     } else {
