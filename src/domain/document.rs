@@ -47,7 +47,10 @@ impl Document {
         let text = std::str::from_utf8(text).map_err(|_| vec![Problem::new("$", "UTF-8 text")])?;
         // Editors on Windows write a byte order mark, which is none of JSON's characters.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut top = Members::new("$", members_as_written(text).map_err(|problem| vec![problem])?);
+        let value: &RawValue = serde_json::from_str(text).map_err(|error| {
+            vec![Problem::new("$", format!("valid JSON (see line {}, column {})", error.line(), error.column()))]
+        })?;
+        let mut top = Members::open("$", value, "an object with `destinations`")?;
         top.take("$schema", "", |_| Some(()));
         top.require("destinations", "an object of destinations by id");
         let destinations = top.take("destinations", "an object of destinations by id, at least one", |value| {
@@ -254,15 +257,11 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    fn open(path: &'a str, value: &'a RawValue, expected: &'static str) -> Result<Self, Vec<Problem>> {
-        let members = members_as_written(value.get()).map_err(|_| vec![Problem::new(path, expected)])?;
-        Ok(Self::new(path, members))
-    }
-
     /// Leaves out names that begin with `x-` or `_`: they are notes of people and tools.
-    fn new(path: &'a str, mut members: Vec<(String, &'a RawValue)>) -> Self {
-        members.retain(|(name, _)| !name.starts_with("x-") && !name.starts_with('_'));
-        Self { path, left: members, problems: Vec::new() }
+    fn open(path: &'a str, value: &'a RawValue, expected: &'static str) -> Result<Self, Vec<Problem>> {
+        let mut left = members_as_written(value.get()).map_err(|_| vec![Problem::new(path, expected)])?;
+        left.retain(|(name, _)| !name.starts_with("x-") && !name.starts_with('_'));
+        Ok(Self { path, left, problems: Vec::new() })
     }
 
     fn path_to(&self, name: &str) -> String {
