@@ -11,6 +11,7 @@ mod runtime;
 mod answers;
 mod asked;
 mod canaries;
+mod endpoints;
 mod envelopes;
 mod failures;
 mod guard;

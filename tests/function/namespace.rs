@@ -7,21 +7,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::authority::{Authority, Options, serve_on};
 use super::lines::snapshot;
 use super::network::{Says, ips, name_server, run, run_inside, set_up};
-use super::runtime::{Function, vars};
+use super::runtime::{Function, document, vars};
 use super::samples::sample;
 
 const PUBLIC: &str = "93.184.216.34";
+const PUBLIC_V6: &str = "2606:2800:220::1";
 const PRIVATE: &str = "10.20.0.5";
 const METADATA: &str = "169.254.169.254";
 
 #[test]
-fn names_and_addresses_are_judged_where_they_are_dialled() {
+fn names_and_addresses_are_checked_where_they_are_dialled() {
     run_inside("namespace::inside");
 }
 
@@ -39,14 +41,14 @@ async fn canary(address: &str) -> Arc<AtomicUsize> {
     touched
 }
 
-/// A plain receiver that redirects to the metadata address.
-async fn redirecting(address: &str) {
+/// A receiver without TLS that answers every request with this head and no body.
+async fn plain(address: &str, head: &'static str) {
     let listener = TcpListener::bind(address).await.unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = vec![0; 65536];
             let _ = stream.read(&mut request).await;
-            let answer = format!("HTTP/1.1 307 X\r\nLocation: http://{METADATA}/latest/\r\nContent-Length: 0\r\n\r\n");
+            let answer = format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
@@ -61,7 +63,7 @@ async fn scripted_names(script: HashMap<&'static str, Vec<Vec<IpAddr>>>) -> Arc<
         let looked_up = asked.entry(format!("{name} {is_v6}")).or_default();
         *looked_up += 1;
         match (name, script.get(name)) {
-            ("silent.example", _) => Says::Nothing,
+            ("silent.example" | "shared.example", _) => Says::Nothing,
             ("servfail.example", _) => Says::Code(2),
             (_, Some(answers)) => Says::Addresses(answers[(*looked_up - 1).min(answers.len() - 1)].clone()),
             (_, None) => Says::Code(3),
@@ -92,7 +94,7 @@ async fn inside() {
     for address in [PUBLIC, PRIVATE, METADATA] {
         run(&format!("ip addr add {address}/32 dev lo"));
     }
-    run("ip -6 addr add 2606:2800:220::1/128 dev lo nodad 2>/dev/null || true");
+    run(&format!("ip -6 addr add {PUBLIC_V6}/128 dev lo nodad"));
 
     let authority = Authority::new("namespace");
     let names = ["public.example", "rebind.example", "mixed.example", "private.example"];
@@ -106,7 +108,8 @@ async fn inside() {
         );
         serve_on(address.parse::<SocketAddr>().unwrap(), config).await;
     }
-    redirecting(&format!("{PRIVATE}:80")).await;
+    plain(&format!("{PRIVATE}:80"), "307 X\r\nLocation: http://169.254.169.254/latest/").await;
+    plain(&format!("[{PUBLIC_V6}]:80"), "200 OK").await;
     let untouchable = [
         canary("127.0.0.1:443").await,
         canary("127.0.0.1:80").await,
@@ -127,6 +130,7 @@ async fn inside() {
             "metadata.example",
             vec![ips(&[METADATA, "fd00:ec2::254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "::a9fe:a9fe"])],
         ),
+        ("plain.example", vec![ips(&[PUBLIC_V6])]),
         ("empty.example", vec![vec![]]),
     ]))
     .await;
@@ -152,6 +156,12 @@ async fn inside() {
     );
     expect("https://metadata.example/", &[private], &["address_forbidden"]).await;
     expect("http://public.example/", &[private], &["plain_http"]).await;
+    let plain_http = ("ALLOW_PLAIN_HTTP", "true");
+    expect("http://plain.example/", &[], &["plain_http"]).await;
+    expect("http://plain.example/", &[plain_http], &["delivered"]).await;
+    expect(&format!("http://[{PUBLIC_V6}]/"), &[plain_http], &["delivered"]).await;
+    expect("http://metadata.example/", &[plain_http], &["address_forbidden"]).await;
+    expect("http://private.example/", &[plain_http], &["address_private"]).await;
     expect("https://unknown.example/", &[], &["dns"]).await;
     expect("https://servfail.example/", &[], &["dns"]).await;
     expect("https://empty.example/", &[], &["dns"]).await;
@@ -159,6 +169,13 @@ async fn inside() {
     snapshot("dns-timeout", &log[0]);
     let log = expect("https://8.8.8.8/", &[], &["connect_unreachable"]).await;
     snapshot("connect-unreachable", &log[0]);
+    let destination = |n| (format!("d{n}"), json!({ "url": "https://shared.example/", "timeout": 1 }));
+    let destinations: serde_json::Map<_, _> = (0..100).map(destination).collect();
+    let function = Function::start(document(&json!({ "destinations": destinations }))).await;
+    function.invoke(&sample("sqs.json")).await;
+    assert!(function.results().await.iter().all(|line| line["code"] == "dns_timeout"));
+    // The system's resolver asks once more only after five seconds.
+    assert_eq!(asked.lock().unwrap()["shared.example false"], 1, "a hundred attempts share one look-up");
     for touched in &untouchable {
         assert_eq!(touched.load(Ordering::SeqCst), 0);
     }
