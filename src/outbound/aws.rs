@@ -2,7 +2,7 @@
 //! which is a private address, and a receivers' authority (`EXTRA_CA_BUNDLE`) must not vouch for an endpoint of AWS.
 
 use std::ops::Deref;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -101,15 +101,14 @@ pub fn config(settings: &AwsSettings) -> Result<SdkConfig, ClientUnavailable> {
 /// as the rest of a cold start.
 #[derive(Debug)]
 pub(super) struct Service<C> {
-    config: SdkConfig,
-    new: fn(&SdkConfig) -> C,
-    client: OnceLock<C>,
+    client: LazyLock<C, Box<dyn FnOnce() -> C + Send>>,
     places: Semaphore,
 }
 
-impl<C> Service<C> {
+impl<C: 'static> Service<C> {
     pub(super) fn new(config: &SdkConfig, at_once: usize, new: fn(&SdkConfig) -> C) -> Self {
-        Self { config: config.clone(), new, client: OnceLock::new(), places: Semaphore::new(at_once) }
+        let config = config.clone();
+        Self { client: LazyLock::new(Box::new(move || new(&config))), places: Semaphore::new(at_once) }
     }
 
     /// Waits for a place and returns the client, for one call.
@@ -119,7 +118,7 @@ impl<C> Service<C> {
     pub(super) async fn client(&self) -> Place<'_, C> {
         // The semaphore is never closed.
         let permit = self.places.acquire().await.ok();
-        Place { client: self.client.get_or_init(|| (self.new)(&self.config)), _permit: permit }
+        Place { client: &self.client, _permit: permit }
     }
 }
 
@@ -164,8 +163,6 @@ async fn send(client: &reqwest::Client, request: HttpRequest) -> Result<HttpResp
         headers.clone_from(response.headers());
     }
     let body = response.bytes().await.map_err(failed)?;
-    // Lets the connection go back to the pool before the next call looks there, which would open another one.
-    tokio::task::yield_now().await;
     let answer = answer.body(SdkBody::from(body)).map_err(|error| ConnectorError::other(error.into(), None))?;
     HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
 }
@@ -178,4 +175,21 @@ async fn send(client: &reqwest::Client, request: HttpRequest) -> Result<HttpResp
 fn failed(error: reqwest::Error) -> ConnectorError {
     let error = error.without_url();
     if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn a_client_is_made_once_on_first_need() {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let config = config(&AwsSettings::default()).unwrap();
+        let service = Service::new(&config, 2, |_| MADE.fetch_add(1, Ordering::SeqCst));
+        assert_eq!(MADE.load(Ordering::SeqCst), 0);
+        let (_first, _second) = (service.client().await, service.client().await);
+        assert_eq!(MADE.load(Ordering::SeqCst), 1);
+        assert_eq!(service.places.available_permits(), 0);
+    }
 }

@@ -1,14 +1,18 @@
-//! The TLS configuration, and the two places where rustls lets us look on.
+//! The TLS configuration, and the three places where rustls lets us look on.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption};
-use rustls::client::{Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::client::{Tls12ClientSessionValue, Tls13ClientSessionValue, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, NamedGroup, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
+};
 
 use super::trace;
 use super::webhook::ClientUnavailable;
@@ -31,12 +35,13 @@ pub fn authorities(path: &Path) -> Option<Authorities> {
 /// TLS 1.2 and 1.3 with Mozilla's roots and further ones. Receivers and AWS have a configuration each.
 /// There is no switch that turns verification off.
 pub fn config(extra: &Authorities) -> Result<ClientConfig, ClientUnavailable> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.iter().chain(extra).cloned().collect() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|_| ClientUnavailable)?
-        .with_root_certificates(roots)
+        // "Dangerous" is any verifier but rustls's own, which ours wraps.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(extra)?))
         .with_client_cert_resolver(Arc::new(NoClientCertificate));
     Ok(without_sessions(config))
 }
@@ -45,6 +50,73 @@ pub fn config(extra: &Authorities) -> Result<ClientConfig, ClientUnavailable> {
 pub(super) fn without_sessions(mut config: ClientConfig) -> ClientConfig {
     config.resumption = Resumption::store(Arc::new(Sessions(ClientSessionMemoryCache::new(64))));
     config
+}
+
+/// Verifies certificates as rustls does, and notes on which day the server's expires.
+#[derive(Debug)]
+struct Verifier(Arc<WebPkiServerVerifier>);
+
+impl Verifier {
+    fn new(extra: &Authorities) -> Result<Self, ClientUnavailable> {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.iter().chain(extra).cloned().collect() };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        verifier.map(Self).map_err(|_| ClientUnavailable)
+    }
+
+    /// When a certificate expires; nothing where that is in the year 9999, which stands for "never" (RFC 5280, section
+    /// 4.1.2.5).
+    ///
+    /// rustls names the time in one error alone, so the certificate is verified as if it were the year 9999. Its dates
+    /// are looked at before any signature, which makes this as cheap as parsing it.
+    fn expiry(&self, certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Option<SystemTime> {
+        const YEAR_9999: Duration = Duration::from_secs(253_370_764_800);
+        match self.0.verify_server_cert(certificate, &[], name, &[], UnixTime::since_unix_epoch(YEAR_9999)) {
+            Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+                Some(SystemTime::UNIX_EPOCH + Duration::from_secs(not_after.as_secs()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.0.verify_server_cert(certificate, intermediates, name, ocsp, now)?;
+        if let Some(expiry) = self.expiry(certificate, name) {
+            trace::certificate_expires(expiry);
+        }
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Has no certificate to show, but remembers that one was asked for.
@@ -97,5 +169,35 @@ impl ClientSessionStore for Sessions {
     fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         trace::handshake_begun();
         self.0.take_tls13_ticket(server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::trace::Trace;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+
+    #[tokio::test]
+    async fn a_verified_certificate_tells_when_it_expires() {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let anchor = webpki::anchor_from_trusted_cert(issuer.der()).unwrap().to_owned();
+        let trusted = Verifier::new(&vec![anchor]).unwrap();
+        let name = ServerName::try_from("soc.example").unwrap();
+        let expiry = async |verifier: &Verifier, year| {
+            let mut params = CertificateParams::new(vec!["soc.example".to_owned()]).unwrap();
+            params.not_after = date_time_ymd(year, 12, 31);
+            let leaf = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+            let trace = Trace::default();
+            let verify = async { verifier.verify_server_cert(leaf.der(), &[], &name, &[], UnixTime::now()) };
+            (trace.clone().scope(verify).await.is_ok(), trace.certificate_expires())
+        };
+        let day = httpdate::parse_http_date("Sun, 31 Dec 2084 00:00:00 GMT").unwrap();
+        assert_eq!(expiry(&trusted, 2084).await, (true, Some(day)));
+        assert_eq!(expiry(&trusted, 9999).await, (true, None));
+        assert_eq!(expiry(&trusted, 2020).await, (false, None));
+        assert_eq!(expiry(&Verifier::new(&Vec::new()).unwrap(), 2084).await, (false, None));
     }
 }

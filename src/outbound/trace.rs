@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -31,6 +31,7 @@ struct Noticed {
     connected: Option<(Instant, Duration)>,
     handshake_since: Option<Instant>,
     client_certificate: bool,
+    certificate_expires: Option<SystemTime>,
     sending: bool,
 }
 
@@ -78,6 +79,12 @@ impl Trace {
         self.noticed().client_certificate
     }
 
+    /// When the server's certificate expires; nothing without TLS, and on a session that was resumed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the report of a probe"))]
+    pub(super) fn certificate_expires(&self) -> Option<SystemTime> {
+        self.noticed().certificate_expires
+    }
+
     pub(super) fn timings(&self, started: Instant, head_arrived: bool) -> Timings {
         let noticed = self.noticed();
         let total = started.elapsed();
@@ -122,6 +129,10 @@ pub(super) fn handshake_begun() {
 
 pub(super) fn client_certificate_demanded() {
     Trace::note(|noticed| noticed.client_certificate = true);
+}
+
+pub(super) fn certificate_expires(at: SystemTime) {
+    Trace::note(|noticed| noticed.certificate_expires = Some(at));
 }
 
 /// A request's body. A connection asks for it once the head is written.
