@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
-use detection_outcome_handler::domain::address::{AllowedNetworks, check};
+use detection_outcome_handler::domain::address::{AllowedNetworks, check, why};
 use detection_outcome_handler::domain::attempt::retry_after;
 use detection_outcome_handler::domain::document::Document;
 use detection_outcome_handler::domain::endpoint::{Endpoint, EndpointTemplate, header_name, header_value};
@@ -76,6 +76,14 @@ proptest! {
     fn plain_http_never_reaches_more_than_https(bits: u128) {
         let ip = IpAddr::V6(Ipv6Addr::from(bits));
         prop_assert!(check(ip, true, &some_networks()).is_err() || check(ip, false, &some_networks()).is_ok());
+    }
+
+    #[test]
+    fn an_address_is_public_or_blocked_and_named(bits: u128, v4 in ipv4()) {
+        for ip in [IpAddr::V6(Ipv6Addr::from(bits)), IpAddr::V4(v4)] {
+            let is_allowed = check(ip, false, &AllowedNetworks::default()).is_ok();
+            prop_assert_eq!(is_allowed, why(ip) == "a public address", "{}", ip);
+        }
     }
 
     #[test]

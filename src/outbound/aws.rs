@@ -49,7 +49,7 @@ pub struct AwsSettings {
     pub session_token: Option<SecretString>,
 }
 
-/// What carries the requests of AWS's clients.
+/// The HTTP client under AWS's clients.
 pub fn http_client(tls: &rustls::ClientConfig) -> Result<SharedHttpClient, ClientUnavailable> {
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
