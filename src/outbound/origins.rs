@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 /// connection of each of a thousand origins uses them up.
 const KEPT: usize = 256;
 
-/// The first origins that requests went to, at most [`KEPT`] of them.
+/// The first origins that requests went to, at most 256 of them.
 #[derive(Debug, Default)]
 pub struct Origins(Mutex<HashSet<String>>);
 
