@@ -48,17 +48,14 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
         Err(refused) => {
             let begun = AtomicBool::new(false);
             let case = Case { record, destination: None, has_siblings: false, begun: &begun, deadline };
-            vec![said(settle(app, case, Finding::Refused(refused.problems.clone())).await)]
+            vec![said(settle(app, case, Finding::Refused(refused.clone())).await)]
         }
         Ok(outcome) => {
-            if !outcome.oddities.first.is_empty() {
-                telemetry::oddity(outcome);
-            }
             deliver_all(app, outcome, record, deadline, &said).await
         }
     };
     RecordReport {
-        run_id: record.run_id().map(ToOwned::to_owned),
+        run_id: record.about().run_id.clone(),
         webhook_id: outcome.map(|outcome| outcome.payload.webhook_id.clone()),
         reports,
     }
@@ -67,7 +64,8 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
 /// A message that came before its time goes back: no attempt, no line.
 async fn hidden_again(app: &App, record: &Record, deadline: Deadline) -> bool {
     let (Some(queues), Some(message)) = (&app.queues, &record.message) else { return false };
-    let early = message.due().and_then(|due| due.duration_since(SystemTime::now()).ok());
+    let due = queues.orders(message).and_then(|orders| orders.due(message.sent));
+    let early = due.and_then(|due| due.duration_since(SystemTime::now()).ok());
     let Some(early) = early.filter(|early| early.as_secs() > 0) else { return false };
     // If it cannot be hidden, it comes again when its visibility timeout ends.
     let _ = tokio::time::timeout(deadline.left_for_writes(), queues.hide(message, early.min(LONGEST_WAIT))).await;
@@ -83,7 +81,7 @@ async fn deliver_all(
 ) -> Vec<Report> {
     let begun = &AtomicBool::new(false);
     // The one that it waits for, or the outcome as a whole.
-    let waits_for = record.message.as_ref().and_then(|message| message.destination.as_deref()).filter(|id| is_id(id));
+    let waits_for = destination_of(app, record).filter(|id| is_id(id));
     let whole = async |finding| {
         let case = Case { record, destination: waits_for, has_siblings: false, begun, deadline };
         let destination = waits_for.map(ToOwned::to_owned);
@@ -98,7 +96,7 @@ async fn deliver_all(
     };
     if turns.is_empty() {
         // An alert that nobody would receive is no success; a run that found nothing is.
-        let matters = outcome.kind.is_alert() && app.unrouted == Unrouted::DeadLetter;
+        let matters = outcome.kind().is_alert() && app.unrouted == Unrouted::DeadLetter;
         return if matters { whole(Finding::Unrouted).await } else { vec![said(Report::unrouted())] };
     }
     let has_siblings = turns.len() > 1;
@@ -117,10 +115,15 @@ async fn deliver_all(
 
 /// The turns of an outcome: all that its route says, or the one destination that it waits for.
 async fn look_up(app: &App, outcome: &Outcome, record: &Record) -> Result<Vec<Turn>, LookupError> {
-    match record.message.as_ref().and_then(|message| message.destination.as_deref()) {
+    match destination_of(app, record) {
         Some(id) => Ok(vec![app.registry.one(id).await?]),
         None => app.registry.lookup(outcome).await,
     }
+}
+
+/// The destination that a message from the retry queue is for.
+fn destination_of<'a>(app: &App, record: &'a Record) -> Option<&'a str> {
+    app.queues.as_ref()?.orders(record.message.as_ref()?)?.destination.as_deref()
 }
 
 /// A panic is one delivery's failure, not its neighbours'.

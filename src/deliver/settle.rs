@@ -35,16 +35,12 @@ impl Case<'_> {
         written.unwrap_or_else(|_| Err(WriteError::Failed("this function's time is over".to_owned())))
     }
 
-    fn is_shared(&self) -> bool {
-        self.record.message.as_ref().is_some_and(|message| message.is_shared)
-    }
-
     /// Whether the source may keep it without repeating what another delivery of the message has done.
     fn may_stay(&self, finding: &Finding) -> bool {
         match finding {
             // At the deadline it is known what has been begun.
-            Finding::NotStarted => !self.is_shared() && !self.begun.load(Ordering::Relaxed),
-            _ => !self.is_shared() && !self.has_siblings,
+            Finding::NotStarted => !self.begun.load(Ordering::Relaxed),
+            _ => !self.has_siblings,
         }
     }
 }
@@ -61,9 +57,8 @@ pub(super) fn attempt_of(app: &App, record: &Record, now: SystemTime) -> u32 {
 
 /// The message, if it is a delivery that already waits in the retry queue.
 fn waiting<'a>(queues: Option<&Queues>, record: &'a Record) -> Option<&'a Message> {
-    // One that holds several is parked anew, each part by itself.
-    let is_one = |message: &&Message| message.destination.is_some() && !message.is_shared;
-    record.message.as_ref().filter(is_one).filter(|message| queues.is_some_and(|queues| queues.is_retry(message)))
+    let message = record.message.as_ref()?;
+    queues?.orders(message).filter(|orders| orders.destination.is_some()).map(|_| message)
 }
 
 /// Decides and writes; the report says what was done.

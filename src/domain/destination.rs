@@ -117,12 +117,12 @@ impl Destination {
 
     /// The filter that holds this outcome back, if one does. Unknown values pass all of them.
     pub fn filter(&self, outcome: &Outcome) -> Option<Filter> {
-        let unwanted = |kinds: &Vec<Kind>| outcome.kind != Kind::Unknown && !kinds.contains(&outcome.kind);
+        let unwanted = |kinds: &Vec<Kind>| outcome.kind() != Kind::Unknown && !kinds.contains(&outcome.kind());
         if !self.active {
             Some(Filter::Inactive)
         } else if self.outcomes.as_ref().is_some_and(unwanted) {
             Some(Filter::Outcomes)
-        } else if self.min_severity.is_some_and(|least| outcome.severity < least) {
+        } else if self.min_severity.is_some_and(|least| outcome.severity() < least) {
             Some(Filter::MinSeverity)
         } else {
             None

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::address::Blocked;
 use super::attempt::{Attempt, AttemptResult, Cause, ConnectCause, Phase, Sent, TlsCause};
 use super::code::Code;
+use super::outcome::Rejected;
 use super::problem::{Problem, sentence};
 
 /// What a delivery's turn met: an attempt's result, or why there was none.
@@ -25,7 +26,7 @@ pub enum Finding {
     /// No route, although somebody must hear of the outcome.
     Unrouted,
     /// What came in is no outcome.
-    Refused(Vec<Problem>),
+    Refused(Rejected),
     /// The registry could not be read; the text says why.
     LookupFailed(String),
     /// A bug of ours.
@@ -60,6 +61,7 @@ impl Finding {
             Self::NotWritten { too_large: true, .. } => Code::TooLargeToPark,
             Self::NotWritten { too_large: false, .. } => Code::QueueFailed,
             Self::Unrouted => Code::Unrouted,
+            Self::Refused(rejected) if rejected.is_unknown_event => Code::UnknownEvent,
             Self::Refused(_) => Code::InvalidOutcome,
             Self::LookupFailed(_) => Code::LookupFailed,
             Self::Panic => Code::Panic,
@@ -87,7 +89,9 @@ impl Finding {
                 TlsCause::WrongName { presented } => format!("{cause} ({})", names(presented)),
                 _ => cause.to_owned(),
             },
-            Self::InvalidDestination(problems) | Self::InvalidRoute(problems) | Self::Refused(problems) => {
+            Self::InvalidDestination(problems)
+            | Self::InvalidRoute(problems)
+            | Self::Refused(Rejected { problems, .. }) => {
                 format!("{cause}: {}", sentence(problems))
             }
             Self::LookupFailed(reason) | Self::UnresolvedSecret(reason) => format!("{cause}: {reason}"),

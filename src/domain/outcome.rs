@@ -1,76 +1,58 @@
 //! The outcome of a detection's run: what is an outcome, and what is read from it.
 
-use std::collections::HashMap;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::json::{is_integer, members, string};
-use super::problem::{Problem, SHOWN, label, sentence};
+use super::json::{Object, fit_for_sqs, is_integer, string, whole_number};
+use super::problem::{Problem, label};
 
-mod fields;
-
-use fields::Reader;
-
-/// An outcome that will be delivered: the payload, and the few facts that routing and log lines need.
+/// An outcome that will be delivered.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     pub payload: Payload,
-    /// The integer's digits or the string: a route is found by either.
+    /// The string, or the number's plain digits: the key by which a route is found, of any length.
     pub detection_id: String,
-    pub detection_name: String,
-    pub severity: Severity,
-    pub kind: Kind,
-    pub run_id: Option<String>,
-    pub trace_id: Option<String>,
-    pub search_id: Option<String>,
-    /// What is unexpected but no reason to hold an alert back.
-    pub oddities: Oddities,
+    /// `severity` and `kind` are always there.
+    pub about: About,
+    /// Names of documented fields that are missing or odd: the first [`MAX_WARNINGS`], in the order of their table.
+    pub warnings: Vec<&'static str>,
 }
 
-/// The first of what is unexpected; the rest is counted, for an outcome may hold any number.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Oddities {
-    pub first: Vec<Problem>,
-    pub more: usize,
-}
-
-impl Oddities {
-    fn add(&mut self, problem: impl FnOnce() -> Problem) {
-        if self.first.len() < SHOWN { self.first.push(problem()) } else { self.more += 1 }
-    }
-}
-
-impl fmt::Display for Oddities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&sentence(&self.first))?;
-        if self.more > 0 { write!(f, "; and {} more", self.more) } else { Ok(()) }
-    }
-}
-
-/// What is sent, and the id it is sent under.
+/// What is sent, and the id that it is sent under.
 #[derive(Debug, Clone)]
 pub struct Payload {
-    /// The outcome's JSON object exactly as it came in, less the white space around it.
+    /// The outcome's JSON object as it came in, without what surrounds it.
     pub body: Bytes,
     /// Identity of the delivery, the same on every attempt (Standard Webhooks, "webhook-id").
     pub webhook_id: String,
 }
 
-/// What came in but is no outcome.
-#[derive(Debug, Clone, Default)]
-pub struct Refused {
-    /// At least one.
-    pub problems: Vec<Problem>,
-    /// What could be read all the same: whoever corrects the producer looks for the run.
+/// What log lines and answers say about an outcome, as far as it could be read. Texts are fit to be shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
     pub detection_id: Option<String>,
     pub detection_name: Option<String>,
+    pub severity: Option<Severity>,
+    pub kind: Option<Kind>,
     pub run_id: Option<String>,
+    pub trace_id: Option<String>,
+    pub search_id: Option<String>,
 }
 
-impl From<Problem> for Refused {
+/// Something that came in and is not an outcome.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejected {
+    /// At least one.
+    pub problems: Vec<Problem>,
+    pub about: About,
+    /// Whether it is a whole event of unknown shape.
+    pub is_unknown_event: bool,
+}
+
+impl From<Problem> for Rejected {
     fn from(problem: Problem) -> Self {
         Self { problems: vec![problem], ..Self::default() }
     }
@@ -83,7 +65,7 @@ pub enum Severity {
     Medium,
     High,
     Critical,
-    /// A value that did not exist when this was built. It ranks highest: no filter holds it back.
+    /// Missing, or a value that did not exist when this was built. It ranks highest: it passes every filter.
     Unknown,
 }
 
@@ -149,72 +131,128 @@ impl Kind {
     }
 }
 
-/// The fields that make a JSON object an outcome.
-const REQUIRED: [&str; 6] = ["detection_id", "detection_name", "severity", "outcome", "match_count", "replay_link"];
+/// How many warnings an outcome carries at most, so that a log line stays short.
+pub const MAX_WARNINGS: usize = 10;
 
-/// Whether the object means to be an outcome: it has at least one of the fields that only outcomes have.
-pub fn resembles(fields: &HashMap<String, &RawValue>) -> bool {
-    REQUIRED.iter().any(|name| fields.contains_key(*name))
+type Check = fn(Option<&RawValue>) -> bool;
+
+/// The documented fields that no delivery depends on, and what each must be to raise no warning.
+const DOCUMENTED: [(&str, Check); 18] = [
+    ("severity", |value| text(value).is_some_and(|text| Severity::parse(&text).is_some())),
+    ("outcome", |value| text(value).is_some_and(|text| Kind::parse(&text).is_some())),
+    ("detection_name", is_text),
+    ("match_count", is_number),
+    ("replay_link", is_text),
+    ("run_id", is_text),
+    ("run_type", |value| is_one_of(value, &["SCHEDULED", "MANUAL"])),
+    ("ran_at", is_text),
+    ("range_start", is_text),
+    ("range_end", is_text),
+    ("match_operator", is_text),
+    ("match_threshold", is_number),
+    ("match_eagerness", |value| is_one_of(value, &["EAGER", "EXHAUSTIVE"])),
+    ("errors", |value| value.is_some_and(|value| value.get().starts_with('['))),
+    ("description", |value| is_nothing(value) || is_text(value)),
+    ("match_exhaustiveness", |value| is_nothing(value) || is_one_of(value, &["COMPLETED", "STOPPED_EARLY"])),
+    ("search_id", |value| is_nothing(value) || is_text(value)),
+    ("trace_id", |value| is_nothing(value) || is_text(value)),
+];
+
+fn text(value: Option<&RawValue>) -> Option<String> {
+    value.and_then(string)
+}
+
+fn is_text(value: Option<&RawValue>) -> bool {
+    value.is_some_and(|value| value.get().starts_with('"'))
+}
+
+fn is_number(value: Option<&RawValue>) -> bool {
+    value.is_some_and(|value| is_integer(value.get()))
+}
+
+fn is_one_of(value: Option<&RawValue>, known: &[&str]) -> bool {
+    text(value).is_some_and(|text| known.contains(&text.as_str()))
+}
+
+/// Missing or null.
+fn is_nothing(value: Option<&RawValue>) -> bool {
+    value.is_none_or(|value| value.get() == "null")
+}
+
+/// Whether an object means to be an outcome: it has at least one of the fields that only outcomes have.
+pub fn resembles(object: &Object<'_>) -> bool {
+    const TELLING: [&str; 6] = ["detection_id", "detection_name", "severity", "outcome", "match_count", "replay_link"];
+    TELLING.iter().any(|name| object.get(name).is_some())
 }
 
 impl Outcome {
-    /// Reads an outcome; `text` is everything the envelope held.
-    pub fn parse(text: &Bytes) -> Result<Self, Refused> {
-        let Ok(body) = std::str::from_utf8(text) else {
-            return Err(Problem::new("$", "UTF-8 text").into());
-        };
-        // JSON's own white space, not Unicode's (RFC 8259, section 2).
-        let body = body.trim_matches([' ', '\t', '\n', '\r']);
-        let fields = members(body)?;
-        let mut reader = Reader::new(&fields);
-        let detection_id = reader.required("detection_id", "an integer or a string", |value| {
-            string(value).or_else(|| is_integer(value.get()).then(|| value.get().to_owned()))
-        });
-        let detection_name = reader.required("detection_name", "a string", string);
-        let severity = reader.required_value("severity", Severity::EXPECTED, Severity::parse, Severity::Unknown);
-        let kind = reader.required_value("outcome", Kind::EXPECTED, Kind::parse, Kind::Unknown);
-        reader.required("match_count", "an integer of at least 0", |value| {
-            (is_integer(value.get()) && !value.get().starts_with('-')).then(String::new)
-        });
-        reader.required("replay_link", "a URL string", string);
-        let run_id = reader.optional_string("run_id");
-        let search_id = reader.nullable_string("search_id");
-        let trace_id = reader.nullable_string("trace_id");
-        reader.check_the_rest();
+    /// Reads an outcome from a text of its own.
+    pub fn parse(text: &Bytes) -> Result<Self, Rejected> {
+        let json = std::str::from_utf8(text).map_err(|_| Problem::new("$", "UTF-8 text"))?;
+        let object = Object::read(json);
+        Self::read(text.slice_ref(object.json.as_bytes()), &object)
+    }
 
-        let detection_name = detection_name.map(|name| label(&name, 200));
-        let shown_run_id = run_id.as_ref().map(|id| label(id, 128));
-        if !reader.refused.is_empty() {
-            let detection_id = detection_id.map(|id| label(&id, 64));
-            return Err(Refused { problems: reader.refused, detection_id, detection_name, run_id: shown_run_id });
-        }
-        Ok(Self {
-            payload: Payload { webhook_id: webhook_id(run_id.as_deref(), body), body: text.slice_ref(body.as_bytes()) },
-            detection_id: detection_id.unwrap_or_default(),
-            detection_name: detection_name.unwrap_or_default(),
-            severity,
-            kind,
-            run_id: shown_run_id,
-            trace_id: trace_id.map(|id| label(&id, 128)),
-            search_id: search_id.map(|id| label(&id, 128)),
-            oddities: reader.oddities,
-        })
+    /// Reads an outcome from its object; `body` is the object's text.
+    pub fn read(body: Bytes, object: &Object<'_>) -> Result<Self, Rejected> {
+        let shown = |name: &str, max| text(object.get(name)).map(|text| label(&text, max));
+        let detection_id = object.get("detection_id");
+        let detection_id = detection_id.and_then(|value| string(value).or_else(|| whole_number(value.get())));
+        let known = |value: &RawValue| string(value).and_then(|text| Severity::parse(&text));
+        let mut about = About {
+            detection_id: detection_id.as_ref().map(|id| label(id, 64)),
+            detection_name: shown("detection_name", 200),
+            severity: object.get("severity").map(|value| known(value).unwrap_or(Severity::Unknown)),
+            kind: text(object.get("outcome")).map(|text| Kind::parse(&text).unwrap_or(Kind::Unknown)),
+            run_id: shown("run_id", 128),
+            trace_id: shown("trace_id", 128),
+            search_id: shown("search_id", 128),
+        };
+        let problems = problems(object, detection_id.is_some(), about.kind.is_some());
+        let Some(detection_id) = detection_id.filter(|_| problems.is_empty()) else {
+            return Err(Rejected { problems, about, is_unknown_event: false });
+        };
+        about.severity.get_or_insert(Severity::Unknown);
+        let warnings = DOCUMENTED.iter().filter(|(name, is_as_documented)| !is_as_documented(object.get(name)));
+        let warnings = warnings.map(|(name, _)| *name).take(MAX_WARNINGS).collect();
+        Ok(Self { payload: Payload::new(&body), detection_id, about, warnings })
+    }
+
+    pub fn severity(&self) -> Severity {
+        self.about.severity.unwrap_or(Severity::Unknown)
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.about.kind.unwrap_or(Kind::Unknown)
     }
 }
 
-/// `run_id` where it can stand in a header as it is, else a digest of the payload.
-fn webhook_id(run_id: Option<&str>, body: &str) -> String {
-    let plain = |id: &&str| {
-        (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    };
-    if let Some(id) = run_id.filter(plain) {
-        return id.to_owned();
+/// Why an object is not an outcome: all reasons, so that a producer mends them at once.
+fn problems(object: &Object<'_>, has_id: bool, has_kind: bool) -> Vec<Problem> {
+    if let Some(problem) = &object.problem {
+        return vec![problem.clone()];
     }
-    let mut id = String::from("sha256-");
-    for byte in Sha256::digest(body) {
-        let _ = write!(id, "{byte:02x}");
+    let required = [("detection_id", "a string or a whole number", has_id), ("outcome", Kind::EXPECTED, has_kind)];
+    let wrong = required.into_iter().filter(|(.., is_there)| !is_there);
+    wrong
+        .map(|(name, expected, _)| match object.get(name) {
+            Some(_) => Problem::new(name, expected),
+            None => Problem::new(name, format!("{expected}, but the field is missing")),
+        })
+        .collect()
+}
+
+impl Payload {
+    /// The body as every attempt sends it. The retry queue must be able to carry it, so what SQS refuses is spelled
+    /// here, once. The id comes from the content, so that nobody can borrow the id of another outcome.
+    pub fn new(body: &Bytes) -> Self {
+        let body = fit_for_sqs(body);
+        let mut webhook_id = String::with_capacity(32);
+        for byte in &Sha256::digest(&body)[..16] {
+            let _ = write!(webhook_id, "{byte:02x}");
+        }
+        Self { body, webhook_id }
     }
-    id
 }
 
 #[cfg(test)]

@@ -1,42 +1,50 @@
 //! One thing that Lambda handed over: an outcome, or what should have been one.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
-use super::outcome::{Outcome, Refused};
-use super::problem::label;
+use super::json::{Object, fit_for_sqs};
+use super::outcome::{About, Outcome, Rejected};
+use super::problem::{Problem, label};
 
-/// A record of an event. What is wrong with it is its own affair, not its neighbours'.
+/// A record of an event. What is wrong with it is its own affair.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub origin: Origin,
-    /// The SQS message that it came in. Records cut from one message share it.
+    /// The SQS message that it came in.
     pub message: Option<Message>,
-    pub outcome: Result<Outcome, Refused>,
-    /// What came in, for a person to look at if it is no outcome.
+    pub outcome: Result<Outcome, Rejected>,
+    /// The outermost text that came in. If it was rejected, the dead-letter queue can carry it: what SQS refuses is
+    /// spelled as escapes.
     pub received: Bytes,
 }
 
 impl Record {
-    pub fn detection_id(&self) -> Option<&str> {
-        match &self.outcome {
-            Ok(outcome) => Some(&outcome.detection_id),
-            Err(refused) => refused.detection_id.as_deref(),
-        }
+    pub fn new(
+        origin: Origin,
+        message: Option<Message>,
+        outcome: Result<Outcome, Rejected>,
+        received: Bytes,
+    ) -> Self {
+        let received = if outcome.is_err() { fit_for_sqs(&received) } else { received };
+        Self { origin, message, outcome, received }
     }
 
-    pub fn detection_name(&self) -> Option<&str> {
-        match &self.outcome {
-            Ok(outcome) => Some(&outcome.detection_name),
-            Err(refused) => refused.detection_name.as_deref(),
-        }
+    /// An event of unknown shape, to be dead-lettered as it came.
+    pub fn unknown(event: &RawValue, shape: &UnknownShape) -> Self {
+        let problem = Problem::new("$", format!("{}, but {shape}", UnknownShape::ACCEPTED));
+        let rejected = Rejected { is_unknown_event: true, ..problem.into() };
+        Self::new(Origin::Direct, None, Err(rejected), Bytes::copy_from_slice(event.get().as_bytes()))
     }
 
-    pub fn run_id(&self) -> Option<&str> {
+    /// What log lines and answers say about the outcome.
+    pub fn about(&self) -> &About {
         match &self.outcome {
-            Ok(outcome) => outcome.run_id.as_deref(),
-            Err(refused) => refused.run_id.as_deref(),
+            Ok(outcome) => &outcome.about,
+            Err(rejected) => &rejected.about,
         }
     }
 
@@ -46,23 +54,64 @@ impl Record {
             Some(id) => format!("message {}", label(id, 128)),
             None => format!("Records[{}]", message.index),
         });
-        let detection = match (self.detection_id(), self.detection_name()) {
+        let About { detection_id, detection_name, run_id, .. } = self.about();
+        let detection = match (detection_id, detection_name) {
             (Some(id), Some(name)) => Some(format!("detection {id} '{name}'")),
             (Some(id), None) => Some(format!("detection {id}")),
             (None, Some(name)) => Some(format!("detection '{name}'")),
             (None, None) => None,
         };
-        let run = self.run_id().map(|id| format!("run {id}"));
+        let run = run_id.as_ref().map(|id| format!("run {id}"));
         [message, detection, run].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
 
-/// Message attributes that are obeyed. Foreign ones are ignored, and not copied.
+/// An event that is none of the accepted shapes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnknownShape {
+    /// What it is and what to do, if it is known; follows "this is".
+    pub what: Option<&'static str>,
+    /// The first of its members' names, fit to be shown.
+    pub keys: Vec<String>,
+    /// Its size.
+    pub bytes: usize,
+}
+
+impl UnknownShape {
+    /// Ends the sentence "expected …".
+    pub const ACCEPTED: &str = "a detection outcome (a JSON object with detection_id and outcome), alone or in an SQS event \
+        (Records with body), an SNS event (Records with Sns.Message, or Type Notification with Message) or an EventBridge \
+        event (detail-type with detail)";
+
+    pub fn new(what: Option<&'static str>, event: &Object<'_>) -> Self {
+        const SHOWN: usize = 10;
+        let keys = event.names().take(SHOWN).map(|name| label(name, 64)).collect();
+        Self { what, keys, bytes: event.json.len() }
+    }
+}
+
+impl fmt::Display for UnknownShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.what, self.keys.as_slice()) {
+            (Some(what), _) => write!(f, "this is {what}"),
+            (None, []) => write!(f, "this has no members ({} bytes)", self.bytes),
+            (None, keys) => write!(f, "this has the members {} ({} bytes)", keys.join(", "), self.bytes),
+        }
+    }
+}
+
+/// Message attributes that are obeyed on messages from the retry queue. Others are ignored, and not copied.
 pub mod attribute {
     /// Deliver to this destination alone: a retry never repeats one that has it.
     pub const DESTINATION: &str = "outcome-destination";
     /// Seconds since 1970: received earlier, the message is hidden again.
     pub const NOT_BEFORE: &str = "outcome-not-before";
+    /// It has had a second schedule; its presence counts.
+    pub const RENEWED: &str = "outcome-renewed";
+    /// Its destination's fallback has a copy; its presence counts.
+    pub const FALLBACK_SENT: &str = "outcome-fallback-sent";
+    /// The destination in whose place the message's own one gets the outcome.
+    pub const FALLBACK_FOR: &str = "outcome-fallback-for";
 }
 
 /// Who handed the outcome over, which decides what happens to an undelivered one.
@@ -82,17 +131,24 @@ pub struct Message {
     /// Its place among the event's `Records`.
     pub index: usize,
     pub receipt_handle: Option<String>,
-    /// Whether it holds several records: what it hides or keeps, it hides or keeps of all of them.
-    pub is_shared: bool,
     /// Region, account and name of its queue, from the queue's ARN.
     pub queue: Option<QueueName>,
     pub sent: Option<SystemTime>,
     /// How often it was received, from 1.
     pub receive_count: u32,
-    /// `outcome-destination`: deliver to this one alone.
+    orders: Orders,
+}
+
+/// What the function wrote into the attributes of a message that it sent to the retry queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// Deliver to this destination alone.
     pub destination: Option<String>,
-    /// `outcome-not-before`: received earlier, it is hidden again.
+    /// Received earlier, the message is hidden again.
     pub not_before: Option<SystemTime>,
+    pub renewed: bool,
+    pub fallback_sent: bool,
+    pub fallback_for: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,15 +172,28 @@ impl QueueName {
 }
 
 impl Message {
-    /// When its next attempt is due, if it says so. SQS hides nothing for longer than 12 hours: what lies further ahead
-    /// was written by nobody who knows, and is not obeyed.
-    pub fn due(&self) -> Option<SystemTime> {
-        const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
-        self.not_before.filter(|due| self.sent.is_none_or(|sent| *due <= sent + LONGEST))
+    /// A message of which nothing is known but what its attributes say.
+    pub fn new(orders: Orders) -> Self {
+        Self { orders, receive_count: 1, ..Self::default() }
+    }
+
+    /// The message's orders, which only a message from the retry queue can give. Whoever may send outcomes to another
+    /// queue must not choose a destination, pass filters by, or hide an outcome.
+    pub fn orders(&self, from_retry_queue: bool) -> Option<&Orders> {
+        from_retry_queue.then_some(&self.orders)
     }
 
     /// How long ago it was sent.
     pub fn elapsed(&self, now: SystemTime) -> Duration {
         self.sent.and_then(|sent| now.duration_since(sent).ok()).unwrap_or_default()
+    }
+}
+
+impl Orders {
+    /// When the next attempt is due. SQS hides nothing for longer than 12 hours: a time further ahead of when the message
+    /// was sent is a mistake, and not obeyed.
+    pub fn due(&self, sent: Option<SystemTime>) -> Option<SystemTime> {
+        const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+        self.not_before.filter(|due| sent.is_none_or(|sent| *due <= sent + LONGEST))
     }
 }

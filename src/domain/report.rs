@@ -218,8 +218,11 @@ impl Report {
             }
         }
         if let Some(outcome) = outcome {
-            let _ = write!(text, ", for detection {} '{}'", label(&outcome.detection_id, 64), outcome.detection_name);
-            if outcome.kind == Kind::Error {
+            let _ = write!(text, ", for detection {}", label(&outcome.detection_id, 64));
+            if let Some(name) = &outcome.about.detection_name {
+                let _ = write!(text, " '{name}'");
+            }
+            if outcome.kind() == Kind::Error {
                 text.push_str(", which itself failed (its outcome is ERROR)");
             }
         }

@@ -94,6 +94,7 @@ mod tests {
     use super::*;
     use crate::domain::address::Blocked;
     use crate::domain::attempt::Sent;
+    use crate::domain::outcome::Rejected;
     use std::time::SystemTime;
 
     const NOW: Verdict = Verdict::Retry { at_least: Duration::ZERO };
@@ -187,7 +188,7 @@ mod tests {
             Finding::UnknownDestination,
             Finding::InactiveDestination,
             Finding::Unrouted,
-            Finding::Refused(vec![]),
+            Finding::Refused(Rejected::default()),
         ] {
             assert_eq!(verdict(&finding), Verdict::Permanent, "{finding:?}");
         }

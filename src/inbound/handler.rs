@@ -8,9 +8,10 @@ use lambda_runtime::{Context, LambdaEvent};
 use serde_json::value::RawValue;
 
 use super::answer::{self, Answer, InvocationFailed};
-use super::envelope::{Event, Outcomes, UnknownShape, open};
+use super::envelope::{Event, Outcomes, open};
 use crate::deliver::{App, Deadline, check, probe, record};
-use crate::telemetry::{self, Invocation};
+use crate::domain::record::Record;
+use crate::telemetry::Invocation;
 
 /// Handles one invocation. A panic's text may hold anything, and the runtime would tell it to the caller: it ends here.
 pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, InvocationFailed> {
@@ -26,9 +27,11 @@ async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, 
         Ok(Event::Outcomes(outcomes)) => outcomes,
         Ok(Event::Probe(id)) => return Ok(Answer::Probe(probe(app, &id, &event.context.request_id, deadline).await)),
         Ok(Event::Check) => return Ok(Answer::Check(check(app, deadline).await)),
-        Err(UnknownShape) => {
-            telemetry::unknown_shape(UnknownShape::ACCEPTED);
-            return Err(InvocationFailed::UnknownShape);
+        Err(shape) => {
+            let unknown = Record::unknown(&event.payload, &shape);
+            let report = record(app, &unknown, deadline).await;
+            let failed = Err(InvocationFailed::UnknownShape);
+            return if report.acknowledged() { answer::reports(vec![(unknown, report)]) } else { failed };
         }
     };
     let reports = join_all(records.iter().map(|item| record(app, item, deadline))).await;

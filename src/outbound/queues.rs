@@ -9,7 +9,7 @@ use aws_types::SdkConfig;
 
 use super::aws::{Service, WRITES};
 use crate::domain::record::attribute::{DESTINATION, NOT_BEFORE};
-use crate::domain::record::{Message, QueueName};
+use crate::domain::record::{Message, Orders, QueueName};
 
 /// SQS takes 1 MiB of body and attributes together; this is left for the attributes.
 const MAX_BODY: usize = (1 << 20) - (8 << 10);
@@ -58,6 +58,11 @@ impl Queues {
     /// Whether a message came from the retry queue.
     pub fn is_retry(&self, message: &Message) -> bool {
         message.queue.as_ref().is_some_and(|queue| queue.is_at(&self.urls.retry))
+    }
+
+    /// What a message orders, if it came from the retry queue.
+    pub fn orders<'a>(&self, message: &'a Message) -> Option<&'a Orders> {
+        message.orders(self.is_retry(message))
     }
 
     /// Writes a delivery, or a whole outcome without a destination, to the retry queue.

@@ -8,7 +8,7 @@ use crate::domain::attempt::Timings;
 use crate::domain::check::CheckReport;
 use crate::domain::code::Code;
 use crate::domain::failure::Finding;
-use crate::domain::outcome::{Outcome, Severity};
+use crate::domain::outcome::{Kind, Severity};
 use crate::domain::probe::ProbeReport;
 use crate::domain::problem::{Problem, label};
 use crate::domain::record::Record;
@@ -34,8 +34,9 @@ pub fn result(report: &Report, record: &Record) {
     let code = report.finding.as_ref().and_then(Finding::code);
     let cause = report.finding.as_ref().and_then(Finding::cause);
     let timings = report.timings.unwrap_or_default();
-    let detection_id = record.detection_id().map(DetectionId::of);
-    let severity = outcome.map(|outcome| outcome.severity);
+    let about = record.about();
+    let warnings = outcome.map(|outcome| outcome.warnings.join(", ")).filter(|names| !names.is_empty());
+    let detection_id = about.detection_id.as_deref().map(DetectionId::of);
     at!(
         report.gravity,
         result = report.settled.name(),
@@ -45,10 +46,10 @@ pub fn result(report: &Report, record: &Record) {
         excerpt = report.finding.as_ref().and_then(Finding::excerpt),
         next = report.next.as_deref(),
         detection_id = detection_id.as_ref().map(DetectionId::value),
-        detection_name = record.detection_name(),
-        severity = severity.map(Severity::name),
-        outcome = outcome.map(|outcome| outcome.kind.name()),
-        run_id = record.run_id(),
+        detection_name = about.detection_name.as_deref(),
+        severity = about.severity.map(Severity::name),
+        outcome = about.kind.map(Kind::name),
+        run_id = about.run_id.as_deref(),
         message_id = message_id.as_deref(),
         destination = report.destination.as_deref(),
         host = report.host.as_deref(),
@@ -60,13 +61,14 @@ pub fn result(report: &Report, record: &Record) {
         first_byte_ms = timings.first_byte.map(milliseconds),
         total_ms = report.timings.map(|timings: Timings| milliseconds(timings.total)),
         ambiguous = report.finding.as_ref().filter(|finding| finding.is_ambiguous()).map(|_| true),
-        trace_id = outcome.and_then(|outcome| outcome.trace_id.as_deref()),
-        search_id = outcome.and_then(|outcome| outcome.search_id.as_deref()),
+        warnings = warnings.as_deref(),
+        trace_id = about.trace_id.as_deref(),
+        search_id = about.search_id.as_deref(),
         deliveries = 1,
         attempts = report.timings.map(|_| 1),
         parked_age_seconds = report.parked_for.map(|age| age.as_secs()),
         dead_lettered = count(report.is_dead_letter()),
-        critical_dead_lettered = count(report.is_dead_letter() && severity == Some(Severity::Critical)),
+        critical_dead_lettered = count(report.is_dead_letter() && about.severity == Some(Severity::Critical)),
         "{}{}",
         found_by.map(|text| format!("{text}: ")).unwrap_or_default(),
         report.sentence(outcome)
@@ -103,19 +105,6 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Something unexpected about an outcome that is delivered all the same.
-pub fn oddity(outcome: &Outcome) {
-    tracing::warn!(
-        detection_id = DetectionId::of(&outcome.detection_id).value(),
-        detection_name = outcome.detection_name.as_str(),
-        run_id = outcome.run_id.as_deref(),
-        "the outcome of detection {} '{}' is delivered, but has unexpected fields: {}. Tell the platform's operators, or update this function.",
-        label(&outcome.detection_id, 64),
-        outcome.detection_name,
-        outcome.oddities
-    );
-}
-
 /// What a probe found. It is no delivery, so it has no `result`.
 pub fn probe(report: &ProbeReport) {
     let place = report.host.as_ref().map(|host| format!(" ({host})")).unwrap_or_default();
@@ -150,19 +139,6 @@ pub fn check(report: &CheckReport) {
         "check of {} destination(s) and {} route(s): {found}",
         report.destinations,
         report.routes
-    );
-}
-
-/// An event that is none of the accepted shapes.
-pub fn unknown_shape(accepted: &str) {
-    tracing::error!(
-        result = "refused",
-        code = Code::UnknownEvent.name(),
-        cause = Code::UnknownEvent.cause(),
-        remedy = Code::UnknownEvent.remedy(),
-        "{}; the invocation fails. {} {accepted}",
-        Code::UnknownEvent.cause(),
-        Code::UnknownEvent.remedy()
     );
 }
 

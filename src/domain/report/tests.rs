@@ -1,6 +1,7 @@
 use super::*;
 use crate::domain::attempt::{AttemptResult, Cause, ConnectCause, Sent};
 use crate::domain::endpoint::EndpointTemplate;
+use crate::domain::outcome::Rejected;
 
 fn soc() -> Destination {
     Destination::new("soc", "p", EndpointTemplate::parse("https://soc.example.com/SECRET").unwrap(), 30)
@@ -42,7 +43,7 @@ fn what_waits_says_when_and_what_is_dead_lettered_says_where() {
     assert!(!Report::again(Settled::Waiting, refused_connection(), Duration::ZERO).acknowledged);
     let dead = Report::dead_lettered(Finding::UnknownDestination);
     assert!(dead.acknowledged && dead.gravity == Gravity::Error && dead.settled == Settled::DeadLettered);
-    assert_eq!(Report::dead_lettered(Finding::Refused(vec![])).settled, Settled::Refused);
+    assert_eq!(Report::dead_lettered(Finding::Refused(Rejected::default())).settled, Settled::Refused);
 }
 
 #[test]
