@@ -32,12 +32,12 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
     accepted = []
 
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        disliked = self.headers["webhook-id"] == REJECTED and not Endpoint.is_mended
+        run_id = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))["run_id"]
+        disliked = run_id == REJECTED and not Endpoint.is_mended
         status = 422 if disliked else 200 if Endpoint.is_up else 503
         if status == 200:
-            Endpoint.accepted.append(self.headers["webhook-id"])
-        print(f"   POST {self.path}  webhook-id: {self.headers['webhook-id']}  -> {status}", flush=True)
+            Endpoint.accepted.append(run_id)
+        print(f"   POST {self.path}  {run_id}  webhook-id: {self.headers['webhook-id']}  -> {status}", flush=True)
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -8,6 +8,7 @@ use detection_outcome_handler::domain::address::{AllowedNetworks, check, why};
 use detection_outcome_handler::domain::attempt::retry_after;
 use detection_outcome_handler::domain::document::Document;
 use detection_outcome_handler::domain::endpoint::{Endpoint, EndpointTemplate, header_name, header_value};
+use detection_outcome_handler::domain::outcome::Outcome;
 use detection_outcome_handler::domain::problem::label;
 use detection_outcome_handler::domain::template::{Resolved, Template, trimmed};
 use ipnet::IpNet;
@@ -162,6 +163,36 @@ proptest! {
     fn a_label_is_short_and_on_one_line(text in any::<String>(), max in 0usize..50) {
         let label = label(&text, max);
         prop_assert!(label.len() <= max + '…'.len_utf8() && !label.contains(char::is_control));
+    }
+
+    #[test]
+    fn an_outcome_of_any_bytes_is_read_or_rejected(text in any::<Vec<u8>>()) {
+        if let Err(rejected) = Outcome::parse(&text.into()) {
+            prop_assert!(!rejected.problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_outcome_with_any_fields_is_sent_as_json_that_sqs_takes(
+        name in "detection_id|outcome|severity|match_count|errors|[a-z]{1,5}|[\u{fffe}\u{ffff}\u{feff}\\\\\"]{0,3}",
+        value in json(),
+        around in "[ \t\r\n]{0,3}\u{feff}?[ \n]{0,2}",
+    ) {
+        let mut outcome = serde_json::json!({ "detection_id": 1, "outcome": "MATCHED" });
+        outcome[&name] = value;
+        let text = format!("{around}{outcome}\n");
+        match Outcome::parse(&text.into()) {
+            Ok(read) => {
+                prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&read.payload.body).unwrap(), outcome);
+                let is_refused = String::from_utf8_lossy(&read.payload.body).contains(['\u{fffe}', '\u{ffff}']);
+                prop_assert!(!is_refused);
+                prop_assert!(read.warnings.len() <= 10 && read.payload.webhook_id.len() == 32);
+            }
+            Err(rejected) => {
+                prop_assert!(["detection_id", "outcome"].contains(&&*name), "{name}");
+                prop_assert_eq!(&rejected.problems[0].path, &name);
+            }
+        }
     }
 
     #[test]

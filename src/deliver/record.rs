@@ -50,9 +50,7 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
             let case = Case { record, destination: None, has_siblings: false, begun: &begun, deadline };
             vec![said(settle(app, case, Finding::Refused(refused.clone())).await)]
         }
-        Ok(outcome) => {
-            deliver_all(app, outcome, record, deadline, &said).await
-        }
+        Ok(outcome) => deliver_all(app, outcome, record, deadline, &said).await,
     };
     RecordReport {
         run_id: record.about().run_id.clone(),

@@ -23,12 +23,7 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn new(
-        origin: Origin,
-        message: Option<Message>,
-        outcome: Result<Outcome, Rejected>,
-        received: Bytes,
-    ) -> Self {
+    pub fn new(origin: Origin, message: Option<Message>, outcome: Result<Outcome, Rejected>, received: Bytes) -> Self {
         let received = if outcome.is_err() { fit_for_sqs(&received) } else { received };
         Self { origin, message, outcome, received }
     }

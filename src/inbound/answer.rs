@@ -46,7 +46,10 @@ struct DeliveryReport {
 /// Why an invocation fails. The text reaches whoever invoked the function, so it is fixed.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationFailed {
-    #[error("the event has no known shape. Expected is {}. By hand: {{\"probe\": \"DESTINATION\"}} and {{\"check\": true}}.", crate::domain::record::UnknownShape::ACCEPTED)]
+    #[error(
+        "the event has no known shape. Expected is {}. By hand: {{\"probe\": \"DESTINATION\"}} and {{\"check\": true}}.",
+        crate::domain::record::UnknownShape::ACCEPTED
+    )]
     UnknownShape,
     #[error("an error inside the function; its log says where")]
     Panic,

@@ -49,7 +49,8 @@ const A_TEXT: &str = "a string with a detection outcome";
 const CONFIRMATION: &str = "an SNS subscription confirmation: confirm it, or subscribe with raw message delivery";
 const UNSUBSCRIBED: &str = "an SNS unsubscribe confirmation: subscribe again if the topic's outcomes are wanted";
 const S3_TEST: &str = "an S3 test event: take this target out of the bucket's notifications, which hold no outcomes";
-const S3_EVENT: &str = "an S3 event notification: take this target out of the bucket's notifications, which hold no outcomes";
+const S3_EVENT: &str =
+    "an S3 event notification: take this target out of the bucket's notifications, which hold no outcomes";
 const DESTINATION_RECORD: &str = "a Lambda destination's record (OnSuccess or OnFailure) about another invocation: nothing in it is \
     delivered; send the outcome by itself";
 const ARRAY: &str = "a JSON array, as EventBridge Pipes sends it: let the pipe write to the function's outcome queue";
@@ -67,7 +68,10 @@ pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
         Shape::Foreign(what) => return Err(UnknownShape::new(Some(what), &object)),
         Shape::Unknown => return asked(&object).ok_or_else(|| UnknownShape::new(None, &object)),
     };
-    Ok(Event::Outcomes(Outcomes { is_batch: false, records: vec![Record::new(origin, None, outcome, received.clone())] }))
+    Ok(Event::Outcomes(Outcomes {
+        is_batch: false,
+        records: vec![Record::new(origin, None, outcome, received.clone())],
+    }))
 }
 
 /// What an administrator asks by hand. No other envelope may carry it: whoever can send outcomes must not be able to
@@ -92,6 +96,9 @@ enum Shape<'a> {
 }
 
 fn shape<'a>(object: &Object<'a>) -> Shape<'a> {
+    if object.problem.is_some() {
+        return if object.json.starts_with('[') { Shape::Foreign(ARRAY) } else { Shape::Unknown };
+    }
     // An outcome may carry any further field, also one that is named like an envelope's.
     if object.get("detection_id").is_some() {
         return Shape::Outcome;
@@ -110,7 +117,6 @@ fn shape<'a>(object: &Object<'a>) -> Shape<'a> {
         _ if object.get("requestContext").and(object.get("requestPayload")).is_some() => {
             Shape::Foreign(DESTINATION_RECORD)
         }
-        _ if object.json.starts_with('[') => Shape::Foreign(ARRAY),
         _ => Shape::Unknown,
     }
 }

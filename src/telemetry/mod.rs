@@ -9,6 +9,5 @@ pub use emf::MetricSettings;
 pub use format::{Format, LogSettings, init};
 pub use invocation::Invocation;
 pub use line::{
-    check, document_problems, failed_start, mixed_addresses, not_inside_lambda, probe, result, serving_stale,
-    stopped,
+    check, document_problems, failed_start, mixed_addresses, not_inside_lambda, probe, result, serving_stale, stopped,
 };

@@ -117,7 +117,6 @@ impl Plan {
             (true, _) => "MATCHED",
         };
         let severity = ["CRITICAL", "HIGH", "MEDIUM", "LOW"][random.random_range(0..4)];
-        // Some have no run id, so that the digest is their identity.
         let run_id = if n.is_multiple_of(50) { String::new() } else { format!(r#", "run_id":"run-{n}""#) };
         let mut payload = format!(
             "{{ \"detection_id\":{detection},\t\"detection_name\" : \"campaign {n}\"{run_id},\r\n \"severity\":\"{severity}\", \
@@ -131,12 +130,12 @@ impl Plan {
         }
         if form == Form::Poison {
             payload = match n / 60 % 3 {
-                0 => payload.replace("\"severity\"", "\"sev\""),
+                0 => payload.replace("\"outcome\"", "\"result\""),
                 1 => payload.trim_end_matches('}').to_owned(),
                 _ => format!("[\"campaign {n}\"]"),
             };
         }
-        let webhook_id = if n.is_multiple_of(50) { digest(&payload) } else { format!("run-{n}") };
+        let webhook_id = digest(&payload);
         Planned { payload, webhook_id, kinds, form, is_routed: detection != UNROUTED, is_alert }
     }
 
@@ -152,7 +151,7 @@ impl Plan {
 }
 
 fn digest(payload: &str) -> String {
-    Sha256::digest(payload).iter().fold("sha256-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    Sha256::digest(payload)[..16].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// The number of the outcome that a text is about, in whatever envelope.

@@ -85,7 +85,7 @@ async fn a_refused_record_says_which_message_detection_and_run_it_is() {
     let receiver = picky_receiver().await;
     let function = Function::start(local(&receiver.url())).await;
     let nameless = json!({ "body": "hello", "eventSource": "aws:sqs" });
-    let wrong = |run: &str| outcome(json!({ "severity": 5, "run_id": run }));
+    let wrong = |run: &str| outcome(json!({ "outcome": 5, "run_id": run }));
     function.invoke(&batch(&[message("m1", &wrong("r1")), message("m2", &wrong("r2")), nameless])).await;
     function.invoke(&wrong("r3")).await;
     let results = function.results().await;
@@ -136,7 +136,7 @@ async fn a_direct_invocation_is_answered_with_a_report_or_a_fixed_error() {
             "errorMessage": "at least one outcome was not delivered; the function's log says which, why, and what to do"
         })
     );
-    let error = function.invoke(&outcome(json!({ "severity": 5, "detection_name": "SECRET" }))).await;
+    let error = function.invoke(&outcome(json!({ "outcome": 5, "detection_name": "SECRET" }))).await;
     assert_eq!(error["errorType"], "Undelivered");
     // One line each; the runtime's own repetition of the error is not printed.
     assert_eq!(function.log().await.len(), 3);

@@ -141,6 +141,54 @@ impl Aws {
         answer["Messages"].as_array().map(|messages| messages.iter().map(record).collect()).unwrap_or_default()
     }
 
+    /// Makes an SNS topic and returns its ARN.
+    pub(crate) async fn create_topic(&self, name: &str) -> String {
+        let answer = self.sns(&[("Action", "CreateTopic"), ("Name", name)]).await;
+        let arn = answer.split_once("<TopicArn>").and_then(|(_, rest)| rest.split_once('<'));
+        arn.unwrap_or_else(|| panic!("{answer}")).0.to_owned()
+    }
+
+    /// Subscribes a queue to a topic with raw message delivery.
+    pub(crate) async fn subscribe_raw(&self, topic: &str, queue: &str) {
+        let queue = format!("arn:aws:sqs:eu-west-1:123456789012:{queue}");
+        self.sns(&[
+            ("Action", "Subscribe"),
+            ("TopicArn", topic),
+            ("Protocol", "sqs"),
+            ("Endpoint", &queue),
+            ("Attributes.entry.1.key", "RawMessageDelivery"),
+            ("Attributes.entry.1.value", "true"),
+        ])
+        .await;
+    }
+
+    pub(crate) async fn publish(&self, topic: &str, message: &str, attributes: &[(&str, &str)]) {
+        let mut parameters = vec![
+            ("Action".to_owned(), "Publish".to_owned()),
+            ("TopicArn".into(), topic.into()),
+            ("Message".into(), message.into()),
+        ];
+        for (index, (name, value)) in attributes.iter().enumerate() {
+            let entry = format!("MessageAttributes.entry.{}", index + 1);
+            parameters.push((format!("{entry}.Name"), (*name).to_owned()));
+            parameters.push((format!("{entry}.Value.DataType"), "String".to_owned()));
+            parameters.push((format!("{entry}.Value.StringValue"), (*value).to_owned()));
+        }
+        let parameters: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.sns(&parameters).await;
+    }
+
+    /// Calls SNS, whose API is of the "query protocol" kind.
+    async fn sns(&self, parameters: &[(&str, &str)]) -> String {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let headers = "Content-Type: application/x-www-form-urlencoded\r\nAuthorization: AWS4-HMAC-SHA256 \
+            Credential=test/20260101/eu-west-1/sns/aws4_request, SignedHeaders=host, Signature=0\r\n";
+        let (status, answer) = http_post_with(&format!("127.0.0.1:{}", self.port), "/", headers, body.as_bytes()).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
     /// Messages that are visible, delayed and in flight.
     pub(crate) async fn counts(&self, queue: &str) -> [u32; 3] {
         let answer =

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::queues::WEBHOOK_ID;
 use super::receiver::{Receiver, Reply};
 use super::runtime::{Function, OwnRuntime, local};
 use super::samples::sample;
@@ -23,7 +24,7 @@ async fn the_documented_payload_arrives_byte_for_byte_through_every_envelope() {
         let requests = receiver.requests();
         assert_eq!(requests.len(), count + 1, "{name}");
         assert_eq!(String::from_utf8_lossy(&requests[count].body), example(), "{name}");
-        assert_eq!(requests[count].header("webhook-id"), Some("run-456"), "{name}");
+        assert_eq!(requests[count].header("webhook-id"), Some(WEBHOOK_ID), "{name}");
     }
 }
 
@@ -57,19 +58,55 @@ async fn an_outcome_of_a_mebibyte_arrives_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_severity_is_delivered_with_a_warning_that_names_the_field() {
+async fn odd_fields_are_delivered_and_named_in_the_line() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     let function = Function::start(local(&receiver.url())).await;
-    let text = example().replace("\"HIGH\"", "\"URGENT\"").replace("\"errors\": []", "\"errors\": 5");
-    function.invoke(&text).await;
-    assert_eq!(receiver.requests()[0].body, text.as_bytes());
-    let log = function.log().await;
-    let warning = log.iter().find(|line| line["level"] == "WARN").unwrap();
-    let message = warning["message"].as_str().unwrap();
-    assert!(
-        message.contains("`severity`: expected CRITICAL, HIGH, MEDIUM or LOW") && message.contains("`errors`"),
-        "{message}"
-    );
+    let odd = example().replace("\"HIGH\"", "\"SECRET\"").replace("\"errors\": []", "\"errors\": 5");
+    let odd = odd.replace("\"match_count\": 5", "\"match_count\": 3.0");
+    let few = r#"{"detection_id": 77.0, "outcome": "NEW"}"#;
+    for text in [&example(), &odd, few] {
+        assert_eq!(function.invoke(text).await["deliveries"][0]["result"], "delivered");
+        assert_eq!(receiver.requests().last().unwrap().body, text.as_bytes());
+    }
+    let log = function.results().await;
+    assert_eq!(function.log().await.len(), 3, "one line each");
+    let seen: Vec<_> =
+        log.iter().map(|line| ["severity", "outcome", "warnings"].map(|name| line[name].as_str())).collect();
+    assert_eq!(seen[0], [Some("HIGH"), Some("MATCHED"), None]);
+    assert_eq!(seen[1], [Some("UNKNOWN"), Some("MATCHED"), Some("severity, match_count, errors")]);
+    assert_eq!(seen[2][..2], [Some("UNKNOWN"), Some("UNKNOWN")]);
+    assert!(seen[2][2].unwrap().starts_with("severity, outcome, detection_name, match_count, "), "{seen:?}");
+    assert_eq!(log[2]["detection_id"], 77);
+    assert!(!function.output().await.contains("SECRET"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_before_an_outcome_is_not_sent() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let function = Function::start(local(&receiver.url())).await;
+    let message = json!({ "messageId": "m1", "eventSource": "aws:sqs", "body": format!("\u{feff}{}", example()) });
+    assert_eq!(function.invoke(&json!({ "Records": [message] }).to_string()).await, json!({ "batchItemFailures": [] }));
+    let request = receiver.requests().remove(0);
+    assert_eq!((&*request.body, request.header("webhook-id")), (example().as_bytes(), Some(WEBHOOK_ID)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_aws_are_named_in_the_line() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let function = Function::start(local(&receiver.url())).await;
+    let confirmation =
+        json!({ "Type": "SubscriptionConfirmation", "Token": "SECRET", "Message": "SECRET" }).to_string();
+    let message = json!({ "messageId": "m1", "eventSource": "aws:sqs", "body": confirmation });
+    function.invoke(&json!({ "Records": [message] }).to_string()).await;
+    function.invoke(&confirmation).await;
+    let results = function.results().await;
+    for (line, code) in results.iter().zip(["invalid_outcome", "unknown_event"]) {
+        let text = line["message"].as_str().unwrap();
+        assert!(text.contains("this is an SNS subscription confirmation: confirm it, or subscribe with raw"), "{text}");
+        assert_eq!((&line["code"], &line["level"]), (&json!(code), &json!("ERROR")));
+    }
+    assert_eq!(results.len(), 2);
+    assert!(!function.output().await.contains("SECRET") && receiver.requests().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

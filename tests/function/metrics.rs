@@ -129,7 +129,7 @@ async fn in_text_the_metrics_have_a_line_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_line_of_an_invocation_names_the_invocation_and_its_trace() {
-    // A document with a mistake, a look-up that says so, an outcome with an oddity, one that is none, and a probe.
+    // A document with a mistake, a look-up that says so, an outcome with an odd field, one that is rejected, and a probe.
     let receiver = Receiver::start(Reply::Status(200)).await;
     let config = json!({ "destinations": { "soc": { "url": receiver.url() }, "bad": { "url": "x" } } });
     let runtime = OwnRuntime::start(document(&config)).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::aws::{Aws, Relay, Trouble, variables};
 use super::queues::{Bench, aged, attribute, example, failed, one};
 use super::receiver::{Receiver, Reply, Request};
-use super::runtime::OwnRuntime;
+use super::runtime::{OwnRuntime, vars};
 
 fn waits_for(id: &str) -> Value {
     json!({ "outcome-destination": { "DataType": "String", "StringValue": id } })
@@ -174,9 +174,13 @@ async fn a_retry_is_told_of_a_rotated_key_although_no_route_names_its_destinatio
     aws.create_table("destinations").await;
     let url = format!("{}/{{{{secret:key}}}}", receiver.url());
     aws.put_items("destinations", &[json!({ "pk": "destination#soc", "url": url })]).await;
-    let runtime = OwnRuntime::start(aws.variables("dynamodb:destinations")).await;
+    let (retry, dead_letter) = (aws.create_queue("retries").await, aws.create_queue("dead-letters").await);
+    let mut variables = aws.variables("dynamodb:destinations");
+    variables.extend(vars(&[("RETRY_QUEUE_URL", &retry), ("DEAD_LETTER_QUEUE_URL", &dead_letter)]));
+    let runtime = OwnRuntime::start(variables).await;
     let record = json!({
-        "messageId": "m", "eventSource": "aws:sqs", "body": example(),
+        "messageId": "m", "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:retries",
+        "body": example(),
         "messageAttributes": { "outcome-destination": { "dataType": "String", "stringValue": "soc" } }
     });
     let event = json!({ "Records": [record] }).to_string();
@@ -185,25 +189,4 @@ async fn a_retry_is_told_of_a_rotated_key_although_no_route_names_its_destinatio
     rotated.store(true, Ordering::SeqCst);
     assert_eq!(failed(&runtime.invoke(&event, Duration::from_secs(20)).await), 0);
     assert_eq!(receiver.requests().len(), 3);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_a_message_with_several_outcomes_none_is_repeated_because_another_fails() {
-    let receiver = Receiver::start_scripted(|request: &Request| {
-        Reply::Status(if String::from_utf8_lossy(&request.body).contains("\"run-2\"") { 503 } else { 200 })
-    })
-    .await;
-    let bench = Bench::start(&one(&receiver.url())).await;
-    let outcome = |run: &str| json!({ "Sns": { "Message": example().replace("run-456", run) } });
-    let message = json!({ "Records": [outcome("run-1"), outcome("run-2"), outcome("run-3")] }).to_string();
-    bench.aws.send(&bench.retry, &message, waits_for("soc")).await;
-    let record = bench.parked().await;
-    assert_eq!(failed(&bench.invoke(&[record]).await), 0, "each part has a message of its own now");
-    let mut results: Vec<_> = bench.results().await;
-    results.sort_by_key(|line| line["run_id"].to_string());
-    let results: Vec<_> = results.iter().map(|line| line["result"].as_str().unwrap()).collect();
-    assert_eq!(results, ["delivered", "parked", "delivered"]);
-    let parked = bench.parked().await;
-    assert_eq!(attribute(&parked, "outcome-destination").as_deref(), Some("soc"));
-    assert_eq!(parked["body"], example().replace("run-456", "run-2").trim());
 }

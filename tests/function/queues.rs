@@ -106,6 +106,9 @@ pub(crate) fn aged(mut record: Value, age: Duration) -> Value {
     record
 }
 
+/// The beginning of the SHA-256 of `example()` without its last line break.
+pub(crate) const WEBHOOK_ID: &str = "6ebdea1b1af7f70ace7a8fae4aedd91e";
+
 pub(crate) fn example() -> String {
     sample("matched.json")
 }
@@ -140,7 +143,7 @@ async fn a_delivery_that_fails_for_now_is_parked_for_its_destination_and_then_ar
     assert!(
         requests
             .iter()
-            .all(|request| request.header("webhook-id") == Some("run-456") && request.body == requests[0].body)
+            .all(|request| request.header("webhook-id") == Some(WEBHOOK_ID) && request.body == requests[0].body)
     );
 
     let results = bench.results().await;
@@ -242,14 +245,165 @@ async fn a_message_without_a_destination_fans_out_from_any_queue() {
     bench.aws.send(&bench.retry, &example(), json!({})).await;
     let record = bench.parked().await;
     assert_eq!(failed(&bench.invoke(&[record]).await), 0);
-    // A delivery that was moved into the outcome queue goes to its destination alone.
-    let destination = json!({ "outcome-destination": { "DataType": "String", "StringValue": "b" } });
-    bench.aws.send(&bench.outcome, &example(), destination).await;
-    bench.invoke(&bench.aws.receive(&bench.outcome).await).await;
     let results = bench.results().await;
     let mut seen: Vec<_> = results.iter().map(|line| line["destination"].as_str().unwrap()).collect();
     seen.sort_unstable();
-    assert_eq!(seen, ["a", "b", "b"]);
+    assert_eq!(seen, ["a", "b"]);
+}
+
+/// What only the function itself may order, in the form of SQS's API.
+fn all_orders() -> Value {
+    json!({
+        "outcome-destination": { "DataType": "String", "StringValue": "b" },
+        "outcome-not-before": { "DataType": "Number", "StringValue": "99999999999" },
+        "outcome-renewed": { "DataType": "String", "StringValue": "true" },
+        "outcome-fallback-sent": { "DataType": "String", "StringValue": "true" },
+        "outcome-fallback-for": { "DataType": "String", "StringValue": "c" },
+    })
+}
+
+/// The destinations that an outcome went to, in their order.
+fn delivered_to(lines: &[Value]) -> Vec<&str> {
+    let mut seen: Vec<_> = lines.iter().map(|line| line["destination"].as_str().unwrap_or_default()).collect();
+    seen.sort_unstable();
+    assert!(lines.iter().all(|line| line["result"] == "delivered" || line["result"] == "filtered"), "{lines:?}");
+    seen
+}
+
+/// `b` is not in the route and wants errors alone: only an order could lead a match there.
+fn guarded(url: &str) -> Value {
+    json!({
+        "destinations": { "a": { "url": url }, "b": { "url": url, "outcomes": ["ERROR"] }, "c": { "url": url } },
+        "routes": { "*": ["a", "c"] }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producers_attributes_choose_no_destination() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&guarded(&receiver.url())).await;
+    let mut orders = all_orders();
+    let due = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 3600;
+    orders["outcome-not-before"]["StringValue"] = due.to_string().into();
+    bench.aws.send(&bench.outcome, &example(), orders).await;
+    let records = bench.aws.receive(&bench.outcome).await;
+    assert!(attribute(&records[0], "outcome-destination").is_some());
+    assert_eq!(failed(&bench.invoke(&records).await), 0);
+    assert_eq!(delivered_to(&bench.results().await), ["a", "c"], "the route decides, at once");
+    assert_eq!(receiver.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_of_a_raw_sns_subscription_choose_no_destination() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&guarded(&receiver.url())).await;
+    let topic = bench.aws.create_topic("outcomes").await;
+    bench.aws.subscribe_raw(&topic, "outcomes").await;
+    bench.aws.publish(&topic, &example(), &[("outcome-destination", "b"), ("outcome-renewed", "true")]).await;
+    let records = bench.aws.receive(&bench.outcome).await;
+    assert_eq!(records[0]["body"], example(), "raw");
+    assert_eq!(attribute(&records[0], "outcome-destination").as_deref(), Some("b"));
+    assert_eq!(failed(&bench.invoke(&records).await), 0);
+    assert_eq!(delivered_to(&bench.results().await), ["a", "c"]);
+    // The same without raw delivery, and as an event of SNS itself.
+    let attributes = json!({ "outcome-destination": { "Type": "String", "Value": "b" } });
+    let sns = json!({ "Type": "Notification", "Message": example(), "MessageAttributes": attributes });
+    bench.aws.send(&bench.outcome, &sns.to_string(), json!({})).await;
+    assert_eq!(failed(&bench.invoke(&bench.aws.receive(&bench.outcome).await).await), 0);
+    bench.runtime.invoke(&json!({ "Records": [{ "EventSource": "aws:sns", "Sns": sns }] }).to_string(), LONG).await;
+    assert_eq!(delivered_to(&bench.results().await), ["a", "a", "a", "c", "c", "c"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_queues_no_attribute_chooses_a_destination() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let runtime = OwnRuntime::start(document(&guarded(&receiver.url()))).await;
+    let record = json!({
+        "messageId": "m1", "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:retries",
+        "body": example(), "messageAttributes": { "outcome-destination": { "dataType": "String", "stringValue": "b" } }
+    });
+    assert_eq!(failed(&runtime.invoke(&json!({ "Records": [record] }).to_string(), LONG).await), 0);
+    assert_eq!(receiver.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_are_obeyed_on_messages_from_the_retry_queue() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&guarded(&receiver.url())).await;
+    let destination = json!({ "outcome-destination": { "DataType": "String", "StringValue": "b" } });
+    bench.aws.send(&bench.retry, &example(), destination).await;
+    assert_eq!(failed(&bench.invoke(&[bench.parked().await]).await), 0);
+    assert_eq!(delivered_to(&bench.results().await), ["b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_several_outcomes_is_dead_lettered_whole() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let entry = json!({ "Sns": { "Message": example() } });
+    let message = json!({ "Records": [entry, entry] }).to_string();
+    assert_eq!(bench.deliver(&message).await, 0);
+    assert_eq!(bench.dead_letters().await.remove(0)["body"], message);
+    let line = bench.results().await.remove(0);
+    assert!(line["message"].as_str().unwrap().contains("exactly one record; 2 were found"), "{line}");
+    let message = json!({ "Records": [entry] }).to_string();
+    assert_eq!(bench.deliver(&message).await, 0);
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn characters_that_sqs_refuses_wait_as_escapes() {
+    let up = Receiver::start(Reply::Status(200)).await;
+    let down = Receiver::start(Reply::Status(503)).await;
+    let config = json!({ "destinations": { "up": { "url": up.url() }, "down": { "url": down.url() } } });
+    let bench = Bench::start(&config).await;
+    let outcome = example().replace("Multiple", "\u{ffff}\u{fffe}Multiple");
+    assert_eq!(bench.runtime.invoke(&outcome, LONG).await.kind, "response");
+    let parked = bench.parked().await;
+    let spelled = example().replace("Multiple", r"\uffff\ufffeMultiple");
+    assert_eq!(parked["body"], spelled.trim());
+    assert_eq!(failed(&bench.invoke(&[parked]).await), 1);
+    let requests: Vec<_> = up.requests().into_iter().chain(down.requests()).collect();
+    assert_eq!(requests.len(), 3, "the one that is up has it once");
+    assert!(requests.iter().all(|request| request.body == spelled.trim().as_bytes()));
+    assert!(requests.iter().all(|request| request.header("webhook-id") == requests[0].header("webhook-id")));
+    // What is rejected waits for a person in the same way.
+    let rejected = notification_of("\u{ffff} is not an outcome");
+    assert_eq!(bench.runtime.invoke(&rejected, LONG).await.kind, "response");
+    let letter = bench.dead_letters().await.remove(0);
+    assert_eq!(letter["body"], rejected.replace('\u{ffff}', r"\uffff"));
+}
+
+fn notification_of(message: &str) -> String {
+    json!({ "Type": "Notification", "Message": message }).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_event_is_dead_lettered_as_it_came() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let event = r#"{ "hello": [1.50] }"#;
+    let told = bench.runtime.invoke(event, LONG).await;
+    assert_eq!((told.kind, &told.body["deliveries"][0]["result"]), ("response", &json!("refused")));
+    let letter = bench.dead_letters().await.remove(0);
+    assert_eq!(
+        (letter["body"].as_str(), attribute(&letter, "outcome-code").as_deref()),
+        (Some(event), Some("unknown_event"))
+    );
+    let line = bench.results().await.remove(0);
+    assert!(line["message"].as_str().unwrap().contains("this has the members hello (19 bytes)"), "{line}");
+    assert_eq!((&line["code"], &line["level"]), (&json!("unknown_event"), &json!("ERROR")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rejected_rings_as_critical() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let critical = example().replace("HIGH", "CRITICAL").replace("\"outcome\"", "\"result\"");
+    assert_eq!(bench.deliver(&critical).await, 0);
+    let line = bench.results().await.remove(0);
+    assert_eq!((&line["severity"], &line["critical_dead_lettered"]), (&json!("CRITICAL"), &json!(1)), "{line}");
+    assert_eq!((&line["trace_id"], line.get("outcome")), (&json!("1-abc-def"), None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,7 +204,8 @@ fn documented_nulls_open_sets_and_foreign_fields_raise_no_warning() {
 fn the_body_is_kept_byte_for_byte_without_what_surrounds_it() {
     let text = r#"{ "detection_id":  7,"detection_name":"\u00e9\ud800","severity":"LOW",
         "outcome":"ERROR","match_count":0,"replay_link":"","x":1.50e+1, "\ud800":1,"\u00e9":null }"#;
-    for around in [text.to_owned(), format!("\r\n\t {text} \n"), format!("\u{feff}{text}"), format!(" \u{feff}\n{text}\n")]
+    for around in
+        [text.to_owned(), format!("\r\n\t {text} \n"), format!("\u{feff}{text}"), format!(" \u{feff}\n{text}\n")]
     {
         let whole = Bytes::from(around);
         let body = Outcome::parse(&whole).unwrap().payload.body;
@@ -237,7 +238,8 @@ fn the_webhook_id_is_a_digest_of_the_body_alone() {
 
 #[test]
 fn the_last_of_a_repeated_field_counts() {
-    let text = r#"{"detection_id":1,"severity":"LOW","outcome":5,"outcome":"ERROR","severity":"CRITICAL","detection_id":2}"#;
+    let text =
+        r#"{"detection_id":1,"severity":"LOW","outcome":5,"outcome":"ERROR","severity":"CRITICAL","detection_id":2}"#;
     let outcome = Outcome::parse(&Bytes::from(text)).unwrap();
     assert_eq!(
         (outcome.detection_id.as_str(), outcome.severity(), outcome.kind()),

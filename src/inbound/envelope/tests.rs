@@ -232,7 +232,8 @@ fn an_unknown_event_is_a_rejected_record_as_it_came() {
 /// What AWS itself sends, by the beginning of what it is called.
 fn foreign() -> Vec<(String, &'static str)> {
     let s3 = json!({ "Records": [{ "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {} }] });
-    let confirmation = |kind: &str| json!({ "Type": kind, "MessageId": "x", "Token": "SECRET", "Message": "You have chosen …" });
+    let confirmation =
+        |kind: &str| json!({ "Type": kind, "MessageId": "x", "Token": "SECRET", "Message": "You have chosen …" });
     let failure = json!({
         "version": "1.0", "timestamp": "2025-01-15T10:00:00Z", "requestContext": { "condition": "RetriesExhausted" },
         "requestPayload": serde_json::from_str::<Value>(OUTCOME).unwrap(), "responsePayload": { "errorMessage": "x" },
@@ -377,6 +378,17 @@ fn a_problem_names_the_text_that_is_meant() {
     ] {
         let rejected = outcomes(&event).records.remove(0).outcome.unwrap_err();
         assert_eq!(rejected.problems[0].path, path, "{event}");
+    }
+}
+
+#[test]
+fn an_envelope_that_ends_too_early_is_rejected() {
+    let sns = json!({ "Records": [{ "Sns": notification(OUTCOME) }] }).to_string();
+    for whole in [notification(OUTCOME).to_string(), eventbridge(), sns] {
+        let cut = whole[..whole.len() - 1].to_owned();
+        assert!(open_value(&json!({ "Records": [sqs(&whole)] })).records[0].outcome.is_ok(), "{whole}");
+        let rejected = open_value(&json!({ "Records": [sqs(&cut)] })).records.remove(0).outcome.unwrap_err();
+        assert!(rejected.problems[0].to_string().starts_with("`Records[0].body`: expected complete JSON"), "{cut}");
     }
 }
 
