@@ -67,8 +67,8 @@ def main():
         run(
             ["sam", "deploy", "--stack-name", STACK, "--resolve-s3", "--capabilities", "CAPABILITY_IAM",
              "--no-confirm-changeset", "--parameter-overrides", f"WebhookUrl={url}",
-             # The emulator knows no saved queries.
-             "WithDashboard=false"],
+             # The emulator knows no saved queries and no alarms on a sum of metrics.
+             "WithDashboard=false", "WithAlarms=false"],
             environment,
         )
         client = lambda service: boto3.client(
