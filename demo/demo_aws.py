@@ -21,7 +21,6 @@ STACK = "detection-outcomes"
 FUNCTION = "detection-outcome-handler"
 OUTCOMES = 5
 REJECTED = "demo-rejected"
-DEAD_LETTERS = ["cargo", "run", "--quiet", "--profile", "shaped", "--features", "dead-letters", "--bin", "dead-letters", "--"]
 
 
 class Endpoint(http.server.BaseHTTPRequestHandler):
@@ -76,7 +75,7 @@ def main():
         )
         outputs = prepare(client("cloudformation"), client("lambda"))
         show_outage(client("sqs"), outputs)
-        show_dead_letter(client("sqs"), outputs, environment)
+        show_dead_letter(client("sqs"), client("lambda"), outputs)
         title("The log (sam logs)")
         run(["sam", "logs", "--stack-name", STACK, "--name", "Function"], environment)
     finally:
@@ -90,8 +89,6 @@ def run(command, environment):
     result = subprocess.run(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if result.returncode != 0:
         sys.exit(f"{' '.join(command)}:\n{result.stdout}")
-    if command[0] == "cargo":
-        print("\n".join(f"   {line}" for line in result.stdout.splitlines()))
     if command[1] == "logs":
         print("\n".join(f"   {line}" for line in result.stdout.splitlines() if '"message"' in line))
 
@@ -121,21 +118,22 @@ def show_outage(sqs, outputs):
     until(lambda: len(Endpoint.accepted) >= OUTCOMES and waiting() == 0, "the outcomes to arrive")
 
 
-def show_dead_letter(sqs, outputs, environment):
+def show_dead_letter(sqs, functions, outputs):
     title("The endpoint rejects an outcome, which becomes a dead letter")
     send(sqs, outputs, REJECTED)
     until(lambda: count(sqs, outputs["DeadLetterQueueUrl"]) == 1, "the dead letter")
-    environment = dict(
-        environment, DEAD_LETTER_QUEUE_URL=outputs["DeadLetterQueueUrl"], RETRY_QUEUE_URL=outputs["RetryQueueUrl"]
-    )
-    print("   dead-letters list")
-    run(DEAD_LETTERS + ["list"], environment)
+    ask(functions, {"dead_letters": {}})
     title("The endpoint has been mended, and the dead letter is redriven")
     Endpoint.is_mended = True
-    print("   dead-letters redrive --destination default --code rejected --yes")
-    run(DEAD_LETTERS + ["redrive", "--destination", "default", "--code", "rejected", "--yes"], environment)
+    ask(functions, {"redrive": {"destination": "default", "code": "rejected"}})
     until(lambda: REJECTED in Endpoint.accepted, "the outcome to arrive")
     until(lambda: count(sqs, outputs["DeadLetterQueueUrl"]) == 0, "the dead-letter queue to be empty")
+
+
+def ask(functions, request):
+    """Invokes the function as `aws lambda invoke` does, and shows its answer."""
+    answer = functions.invoke(FunctionName=FUNCTION, Payload=json.dumps(request))["Payload"].read().decode()
+    print(f"   {json.dumps(request)}\n   {answer}")
 
 
 def send(sqs, outputs, run_id):

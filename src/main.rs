@@ -18,13 +18,16 @@ use serde_json::value::RawValue;
 // One thread: a delivery waits, it does not compute, and more threads double the work per event.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    telemetry::init(settings::log_settings(&ProcessEnvironment));
+    telemetry::init(&settings::log_settings(&ProcessEnvironment));
     if !settings::is_inside_lambda(&ProcessEnvironment) {
         telemetry::not_inside_lambda();
         return ExitCode::FAILURE;
     }
     let app = match start() {
-        Ok(app) => Arc::new(app),
+        Ok((app, place)) => {
+            telemetry::started(&place);
+            Arc::new(app)
+        }
         Err(problems) => {
             telemetry::failed_start(&problems);
             inbound::report_failed_start(&problems).await;
@@ -40,13 +43,14 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Makes what every invocation shares; the error says all that is wrong.
-fn start() -> Result<App, String> {
+/// Makes what every invocation shares, and says where destinations come from; the error says all that is wrong.
+fn start() -> Result<(App, String), String> {
     let settings = Settings::parse(&ProcessEnvironment).map_err(|problems| whole_sentence(&problems))?;
     let (webhook, aws) = clients(&settings).map_err(|error| error.to_string())?;
+    let place = settings.place.to_string();
     let registry = Registry::new(settings.place, settings.registry_ttl, &aws);
     let queues = settings.queues.map(|urls| Queues::new(&aws, urls));
-    Ok(App::new(registry, webhook, queues, settings.max_attempts, settings.unrouted))
+    Ok((App::new(registry, webhook, queues, settings.max_attempts, settings.unrouted), place))
 }
 
 fn clients(settings: &Settings) -> Result<(Webhook, SdkConfig), ClientUnavailable> {

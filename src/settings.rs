@@ -19,7 +19,7 @@ use crate::outbound::aws::AwsSettings;
 use crate::outbound::queues::QueueUrls;
 use crate::outbound::registry::Place;
 use crate::outbound::tls::{Authorities, authorities};
-use crate::telemetry::{Format, LogSettings, MetricSettings};
+use crate::telemetry::{Format, LogSettings};
 
 /// The names of all settings, as template and README list them.
 pub const NAMES: &[&str] = &[
@@ -35,7 +35,6 @@ pub const NAMES: &[&str] = &[
     "ALLOW_PLAIN_HTTP",
     "EXTRA_CA_BUNDLE",
     "LOCAL_RECEIVERS",
-    "METRICS_BY_DESTINATION",
     "AWS_LAMBDA_LOG_FORMAT",
     "AWS_LAMBDA_LOG_LEVEL",
     "AWS_CA_BUNDLE",
@@ -175,11 +174,7 @@ impl<'a> Reader<'a> {
             ];
             one_of(text, &levels)
         });
-        let metrics = MetricSettings {
-            function: self.text("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
-            by_destination: self.flag("METRICS_BY_DESTINATION"),
-        };
-        LogSettings { format: format.unwrap_or(Format::Json), level: level.unwrap_or(LevelFilter::INFO), metrics }
+        LogSettings { format: format.unwrap_or(Format::Json), level: level.unwrap_or(LevelFilter::INFO) }
     }
 
     /// Where destinations are kept.

@@ -9,7 +9,7 @@ use detection_outcome_handler::domain::attempt::retry_after;
 use detection_outcome_handler::domain::document::Document;
 use detection_outcome_handler::domain::endpoint::{Endpoint, EndpointTemplate, header_name, header_value};
 use detection_outcome_handler::domain::outcome::Outcome;
-use detection_outcome_handler::domain::problem::label;
+use detection_outcome_handler::domain::problem::printable;
 use detection_outcome_handler::domain::template::{Resolved, Template, trimmed};
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -161,7 +161,7 @@ proptest! {
 
     #[test]
     fn a_label_is_short_and_on_one_line(text in any::<String>(), max in 0usize..50) {
-        let label = label(&text, max);
+        let label = printable(&text, max);
         prop_assert!(label.len() <= max + '…'.len_utf8() && !label.contains(char::is_control));
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use detection_outcome_handler::domain::code::Code;
+use detection_outcome_handler::domain::failure::{AwsReason, Code, Next};
 use detection_outcome_handler::settings;
 
 fn read(path: &str) -> String {
@@ -91,14 +91,58 @@ fn every_setting_is_in_the_readme_and_every_one_of_ours_in_the_source() {
     }
 }
 
-#[test]
-fn every_failure_is_documented_with_its_cause_and_remedy_and_none_besides() {
-    let document = read("docs/failures.md");
-    let row = |code: &Code| format!("| `{}` | {} | {} |", code.name(), code.cause(), code.remedy());
-    for code in Code::ALL {
-        assert!(document.contains(&row(code)), "docs/failures.md has no row\n{}", row(code));
+/// The page that says of every failure what follows from it; the table in the code is its only source.
+fn failures_page() -> String {
+    let mut page = String::from(
+        "# Failures\n\n\
+         Whenever an outcome is not delivered, its line in the log has a `code` from this list. The list is closed: it is generated\n\
+         from the table in `src/domain/failure.rs`, and a test holds the two together.\n\n\
+         - **retry**: the delivery waits in the retry queue, 12 attempts over about 20 hours. **wait**: it waits as long as the\n  \
+           endpoint or the operator asks. **dead letter**: a person must act, then redrive. **return**: the outcome stays with its\n  \
+           source, which hands it over again.\n\
+         - The level is the one while it is retried; every dead letter is an ERROR. ERROR means that a person must act.\n\
+         - Words in *italics* stand for the facts of the case.\n",
+    );
+    let shown = |text: &str| text.replace('{', "*").replace('}', "*").replace('|', "\\|");
+    for (group, codes) in Code::GROUPS {
+        page += &format!(
+            "\n## {group}\n\n| code | next | level | who acts | cause | remedy |\n|---|---|---|---|---|---|\n"
+        );
+        for row in codes.iter().map(|code| code.row()) {
+            let next = match row.next {
+                Next::Retry => "retry",
+                Next::Wait => "wait",
+                Next::DeadLetter => "dead letter",
+                Next::Return => "return",
+            };
+            let level = format!("{:?}", row.level).to_uppercase();
+            let (cause, remedy) = (shown(row.cause), shown(row.remedy));
+            page += &format!("| `{}` | {next} | {level} | {} | {cause} | {remedy} |\n", row.name, row.owner.name());
+        }
     }
-    assert_eq!(document.matches("\n| `").count(), Code::ALL.len());
+    page += "\n## Reasons of AWS\n\nWhat stands for *problems* and *fix* where AWS does not do what it is asked:\n\n\
+             | reason | cause | remedy |\n|---|---|---|\n";
+    for reason in AwsReason::ALL {
+        page += &format!(
+            "| {} | {} | {} |\n",
+            reason.name().replace('_', " "),
+            shown(reason.cause()),
+            shown(reason.remedy())
+        );
+    }
+    page
+}
+
+#[test]
+fn the_page_of_failures_is_the_table_in_the_code() {
+    let page = failures_page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/failures.md"), &page).unwrap();
+    }
+    assert!(
+        read("docs/failures.md") == page,
+        "docs/failures.md is old: run UPDATE_DOCS=1 cargo test --test repository"
+    );
 }
 
 #[test]

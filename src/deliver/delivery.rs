@@ -1,58 +1,77 @@
-//! One delivery's turn in this invocation: an attempt within its limits, and what follows from it.
+//! One delivery in this invocation: an attempt within its limits, and what becomes of it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::App;
-use super::settle::{Case, attempt_of, settle};
+use super::settle::{Case, settle};
 use crate::domain::attempt::Attempt;
-use crate::domain::destination::Target;
-use crate::domain::failure::Finding;
+use crate::domain::destination::{Destination, Target};
+use crate::domain::failure::{Code, Failure};
 use crate::domain::outcome::Outcome;
-use crate::domain::report::Report;
-use crate::domain::route::Turn;
-use crate::domain::verdict::{Verdict, verdict};
-use crate::outbound::registry::Ready;
-use crate::outbound::webhook::Limit;
+use crate::domain::report::{Fate, Report};
+use crate::domain::route::Delivery;
+use crate::outbound::webhook::AttemptTimeout;
 
-/// Takes a turn. It never fails: what a receiver does is data.
-pub(super) async fn delivery(app: &App, turn: Turn, outcome: &Outcome, case: Case<'_>) -> Report {
-    match tokio::time::timeout(case.deadline.left(), app.registry.ready(turn)).await {
-        Ok(Ready::Send(target)) => send(app, target, outcome, case).await,
-        Ok(Ready::Filtered(destination, filter)) => Report::filtered(&destination, filter),
-        Ok(Ready::Broken { finding }) => settle(app, case, finding).await,
-        // The secrets were not read in time.
-        Err(_) => settle(app, case, Finding::NotStarted).await,
+/// Makes a delivery. It never fails: what a receiver does is data.
+pub(super) async fn deliver(app: &App, delivery: Delivery, outcome: &Outcome, case: Case<'_>) -> Report {
+    match delivery {
+        Delivery::Send(destination) => {
+            let result = attempt(app, &destination, outcome, &case).await;
+            settle(app, case, Some(&destination), result).await
+        }
+        Delivery::Filtered(destination, filter) => {
+            let facts = case.facts(Some(&destination), None);
+            Report::new(&facts, &Fate::Filtered(filter), None, SystemTime::now())
+        }
+        Delivery::Failed { failure, .. } => settle(app, case, None, Err(failure)).await,
     }
 }
 
-async fn send(app: &App, target: Arc<Target>, outcome: &Outcome, case: Case<'_>) -> Report {
+/// One attempt, or why there was none.
+async fn attempt(
+    app: &App,
+    destination: &Arc<Destination>,
+    outcome: &Outcome,
+    case: &Case<'_>,
+) -> Result<Attempt, Failure> {
     let deadline = case.deadline;
-    let mut target = target;
-    let number = attempt_of(app, case.record, SystemTime::now());
-    let mut done = attempt(app, &target, outcome, &case).await;
-    // A key that was rotated meanwhile gets its second chance at once, and only if there is a new one.
-    if done.as_ref().is_some_and(|done| matches!(verdict(&done.finding()), Verdict::RefreshSecrets { .. }))
-        && let Ok(Some(now)) = tokio::time::timeout(deadline.left(), app.registry.refreshed(&target)).await
-    {
-        target = now;
-        done = attempt(app, &target, outcome, &case).await.or(done);
+    if destination.paused {
+        return Err(Failure::new(Code::DestinationPaused));
     }
-    let finding = done.as_ref().map_or(Finding::NotStarted, Attempt::finding);
-    let report = settle(app, case, finding).await.at(&target.id, target.endpoint.origin());
-    let attempts_max = app.queues.as_ref().map(|_| app.max_attempts);
-    match done {
-        Some(attempt) if attempt.finding().is_attempt() => report.attempted(number, attempts_max, attempt.timings),
-        _ => report,
+    // Another destination's secrets are not waited for: one that hangs holds up its own deliveries alone.
+    let resolving = tokio::time::timeout(deadline.left(), app.registry.target(destination));
+    let target = resolving.await.unwrap_or(Err(Failure::new(Code::NotStarted)))?;
+    let Some(_slot) = app.slots.take(&destination.id, deadline.left()).await else {
+        return Err(Failure::new(Code::NotStarted));
+    };
+    // Every dead letter has a real last attempt: nothing holds that one back.
+    let leave = if app.queues.is_none() || case.is_last(app) {
+        None
+    } else {
+        Some(app.circuits.ask(&target, SystemTime::now())?)
+    };
+    let attempt = post(app, &target, outcome, case).await?;
+    if let Some(leave) = leave {
+        leave.done(&attempt, SystemTime::now());
     }
+    if attempt.result.as_ref().is_err_and(|failure| failure.code == Code::Unauthorized) {
+        return Ok(after_refresh(app, &target, outcome, case, attempt).await);
+    }
+    Ok(attempt)
 }
 
-/// One attempt; none when the invocation's time was over before it could begin.
-async fn attempt(app: &App, target: &Target, outcome: &Outcome, case: &Case<'_>) -> Option<Attempt> {
-    // Waiting for a free slot is not an attempt: the destination's timeout begins afterwards.
-    let _slot = tokio::time::timeout(case.deadline.left(), app.slots.acquire()).await.ok()?;
-    let limit = Limit::of(target.timeout, case.deadline.left())?;
-    case.begun.store(true, Ordering::Relaxed);
-    Some(app.webhook.post(target, &outcome.payload, limit).await)
+/// A key that was rotated meanwhile gets its second chance at once, and only if there is a new one.
+async fn after_refresh(app: &App, target: &Target, outcome: &Outcome, case: &Case<'_>, rejected: Attempt) -> Attempt {
+    let fresh = tokio::time::timeout(case.deadline.left(), app.registry.refreshed(target)).await;
+    let Ok(Some(fresh)) = fresh else { return rejected };
+    let Ok(mut attempt) = post(app, &fresh, outcome, case).await else { return rejected };
+    attempt.result = attempt.result.map_err(|failure| failure.with("fresh", ", also after fresh secrets were read"));
+    attempt
+}
+
+async fn post(app: &App, target: &Target, outcome: &Outcome, case: &Case<'_>) -> Result<Attempt, Failure> {
+    let timeout = AttemptTimeout::of(target.timeout, case.deadline.left()).ok_or(Failure::new(Code::NotStarted))?;
+    // Boxed: most of a batch waits for its slot, and should take little memory meanwhile.
+    Ok(Box::pin(app.webhook.post(target, &outcome.payload, timeout)).await)
 }

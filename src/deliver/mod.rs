@@ -1,25 +1,27 @@
-//! The way of an outcome: look-up, fan-out, attempts, and what becomes of each delivery.
+//! What happens to an outcome: look-up, fan-out, attempts, and what becomes of each delivery.
 
-mod ask;
+mod admin;
+mod circuits;
 mod deadline;
 mod delivery;
 mod record;
 mod settle;
 
-pub use ask::{check, probe};
+pub use admin::{Answer as AdminAnswer, answer as answer_admin};
 pub use deadline::Deadline;
 pub use record::{RecordReport, record};
 
-use tokio::sync::Semaphore;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::circuits::Circuits;
 use crate::domain::route::Unrouted;
 use crate::outbound::queues::Queues;
 use crate::outbound::registry::Registry;
 use crate::outbound::webhook::Webhook;
-
-/// Attempts in flight at once in this process: Lambda allows 1,024 file descriptors, and a receiver that is slow
-/// must not be met by a whole batch at the same time.
-const CONCURRENT_ATTEMPTS: usize = 64;
 
 /// What every invocation shares, made once per cold start. Nothing in it belongs to one invocation.
 pub struct App {
@@ -28,7 +30,8 @@ pub struct App {
     unrouted: Unrouted,
     queues: Option<Queues>,
     max_attempts: u32,
-    slots: Semaphore,
+    slots: Slots,
+    circuits: Circuits,
 }
 
 impl App {
@@ -39,6 +42,81 @@ impl App {
         max_attempts: u32,
         unrouted: Unrouted,
     ) -> Self {
-        Self { registry, webhook, unrouted, queues, max_attempts, slots: Semaphore::new(CONCURRENT_ATTEMPTS) }
+        let (slots, circuits) = (Slots::default(), Circuits::default());
+        Self { registry, webhook, unrouted, queues, max_attempts, slots, circuits }
+    }
+}
+
+/// Attempts in flight at once in this process: Lambda allows 1,024 file descriptors.
+const ATTEMPTS: usize = 64;
+
+/// Of them to one destination, so that a slow one leaves room for its neighbours.
+const ATTEMPTS_TO_ONE: usize = 16;
+
+/// Bounds the attempts in flight, in all and for each destination.
+struct Slots {
+    all: Arc<Semaphore>,
+    by_destination: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// A place among the attempts in flight, free again when it is dropped.
+struct Slot {
+    _one: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self { all: Arc::new(Semaphore::new(ATTEMPTS)), by_destination: Mutex::default() }
+    }
+}
+
+impl Slots {
+    /// Waits for a place, at most as long as that; waiting is not an attempt.
+    async fn take(&self, destination: &str, at_most: Duration) -> Option<Slot> {
+        let one = {
+            let mut slots = self.by_destination.lock().unwrap_or_else(PoisonError::into_inner);
+            if slots.len() > ATTEMPTS {
+                // Those that nobody holds or waits for.
+                slots.retain(|_, one| Arc::strong_count(one) > 1);
+            }
+            slots.entry(destination.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(ATTEMPTS_TO_ONE))).clone()
+        };
+        let taking = async {
+            // Its own first: who waits for it must not hold one of all.
+            let one = one.acquire_owned().await.ok()?;
+            Some(Slot { _one: one, _all: self.all.clone().acquire_owned().await.ok()? })
+        };
+        tokio::time::timeout(at_most, taking).await.ok()?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_destination_never_takes_all_slots() {
+        let (slots, soon) = (Slots::default(), Duration::from_millis(5));
+        let mut held = Vec::new();
+        for _ in 0..ATTEMPTS_TO_ONE {
+            held.push(slots.take("slow", soon).await.unwrap());
+        }
+        assert!(slots.take("slow", soon).await.is_none());
+        for id in 0..ATTEMPTS - ATTEMPTS_TO_ONE {
+            held.push(slots.take(&id.to_string(), soon).await.unwrap());
+        }
+        assert!(slots.take("other", soon).await.is_none());
+        held.pop();
+        assert!(slots.take("other", soon).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn destinations_without_attempts_are_forgotten() {
+        let slots = Slots::default();
+        for id in 0..1000 {
+            drop(slots.take(&id.to_string(), Duration::from_millis(5)).await);
+        }
+        assert!(slots.by_destination.lock().unwrap().len() <= ATTEMPTS + 1);
     }
 }

@@ -1,165 +1,323 @@
-//! What becomes of a delivery that was not made: parked, hidden again, dead-lettered, or kept where it is.
+//! What becomes of a delivery: delivered, retried, dead-lettered, or left with its source.
 //!
 //! What is to be kept is written before anything is acknowledged. A crash in between makes a duplicate with the same
 //! `webhook-id`, never a loss.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{App, Deadline};
-use crate::domain::backoff::{after_our_fault, attempt_number, next_attempt};
-use crate::domain::code::Code;
-use crate::domain::failure::Finding;
-use crate::domain::problem::label;
-use crate::domain::record::{Message, Record};
-use crate::domain::report::{Report, Settled};
-use crate::domain::verdict::{Verdict, verdict};
-use crate::outbound::queues::{Notes, Queues, WriteError};
+use crate::domain::attempt::Attempt;
+use crate::domain::backoff::{LONGEST_LIFE, LONGEST_WAIT, Schedule, after_our_fault, whole_seconds};
+use crate::domain::destination::{Destination, is_id};
+use crate::domain::failure::{AwsReason, Code, Failure, Next};
+use crate::domain::problem::printable;
+use crate::domain::record::{Message, Orders, Origin, Record};
+use crate::domain::report::{self, Fate, Report, Source};
+use crate::domain::route::Delivery;
+use crate::outbound::queues::{Letter, Queues};
 
-/// What is settled: a finding about one delivery of a record, or about the record as a whole.
+/// What is settled: one delivery of a record, or the record as a whole.
+#[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
     pub(super) record: &'a Record,
+    /// What the message's attributes say, if it came from the retry queue.
+    pub(super) orders: Option<&'a Orders>,
     /// The destination's id, for what is kept as a delivery of its own.
     pub(super) destination: Option<&'a str>,
-    /// Whether the record has other deliveries, which must not be repeated when they have been made.
-    pub(super) has_siblings: bool,
-    /// Whether any of them has been begun.
-    pub(super) begun: &'a AtomicBool,
+    /// Whether the record's deliveries have begun: its source must not keep it any more.
+    pub(super) fanned_out: bool,
     pub(super) deadline: Deadline,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// The message, if it is a delivery that already waits in the retry queue.
+    fn waiting(&self) -> Option<&'a Message> {
+        self.orders.and_then(|orders| orders.destination.as_deref()).and(self.record.message.as_ref())
+    }
+
+    fn schedule(&self, app: &App) -> Schedule {
+        let webhook_id = self.record.outcome.as_ref().map_or("", |outcome| &outcome.payload.webhook_id);
+        Schedule::new((webhook_id, self.destination.unwrap_or_default()), app.max_attempts)
+    }
+
+    /// How long it has been waiting in the retry queue.
+    fn elapsed(&self, now: SystemTime) -> Duration {
+        self.waiting().map(|message| message.elapsed(now)).unwrap_or_default()
+    }
+
+    /// Whether no attempt follows after this one, as the schedule says.
+    pub(super) fn is_last(&self, app: &App) -> bool {
+        self.schedule(app).next_attempt(self.elapsed(SystemTime::now()), Duration::ZERO).is_none()
+    }
+
+    /// The attempt's number over the delivery's life.
+    fn attempt(&self, app: &App, now: SystemTime) -> u32 {
+        match (&app.queues, &self.record.message) {
+            // Without queues of ours, SQS counts.
+            (None, Some(message)) => message.receive_count,
+            _ => self.schedule(app).attempt(self.elapsed(now)),
+        }
+    }
+
+    /// What a report says of the case.
+    pub(super) fn facts<'b>(&self, to: Option<&'b Destination>, tried: Option<&'b Attempt>) -> report::Case<'b>
+    where
+        'a: 'b,
+    {
+        let message = self.record.message.as_ref();
+        report::Case {
+            about: Some(self.record.about()),
+            warnings: self.record.outcome.as_ref().map(|outcome| outcome.warnings.as_slice()).unwrap_or_default(),
+            message_id: message.filter(|_| self.record.outcome.is_err()).and_then(|message| message.id.as_deref()),
+            destination: self.destination,
+            endpoint: to.map(|to| to.endpoint.origin()),
+            tried,
+            since: self.waiting().and_then(|message| message.sent),
+            fallback_for: self.orders.and_then(|orders| orders.fallback_for.as_deref()),
+            ..report::Case::default()
+        }
+    }
+
     /// A write that must be over before the answer is due.
-    async fn in_time(&self, write: impl Future<Output = Result<(), WriteError>>) -> Result<(), WriteError> {
+    async fn in_time<T>(&self, write: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let written = tokio::time::timeout(self.deadline.left_for_writes(), write).await;
-        written.unwrap_or_else(|_| Err(WriteError::Failed("this function's time is over".to_owned())))
-    }
-
-    /// Whether the source may keep it without repeating what another delivery of the message has done.
-    fn may_stay(&self, finding: &Finding) -> bool {
-        match finding {
-            // At the deadline it is known what has been begun.
-            Finding::NotStarted => !self.begun.load(Ordering::Relaxed),
-            _ => !self.has_siblings,
-        }
+        written.unwrap_or_else(|_| {
+            let failure = Failure::of_aws(Code::QueueFailed, "its queue", AwsReason::NoPath);
+            Err(failure
+                .with("problems", "this function's time was over")
+                .with("fix", "lower the batch size of the queues"))
+        })
     }
 }
 
-/// The attempt's number over the delivery's life.
-pub(super) fn attempt_of(app: &App, record: &Record, now: SystemTime) -> u32 {
-    match (&app.queues, &record.message) {
-        // Without queues of ours, SQS counts.
-        (None, Some(message)) => message.receive_count,
-        _ => waiting(app.queues.as_ref(), record)
-            .map_or(1, |message| attempt_number(message.elapsed(now)).min(app.max_attempts)),
-    }
+/// What is done with a delivery that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It stays in the retry queue, hidden for that long.
+    Hide(Duration),
+    /// It is written to the retry queue, as a message that is held back for that long.
+    Write(Duration),
+    DeadLetter,
+    /// It stays with its source: an SQS message is hidden for that long.
+    Return(Duration),
 }
 
-/// The message, if it is a delivery that already waits in the retry queue.
-fn waiting<'a>(queues: Option<&Queues>, record: &'a Record) -> Option<&'a Message> {
-    let message = record.message.as_ref()?;
-    queues?.orders(message).filter(|orders| orders.destination.is_some()).map(|_| message)
-}
+/// Beyond the schedule's end by more than this, a delivery was kept from its attempts by back-pressure.
+const LATE: Duration = Duration::from_secs(60 * 60);
 
-/// Decides and writes; the report says what was done.
-pub(super) async fn settle(app: &App, case: Case<'_>, finding: Finding) -> Report {
+/// Decides and writes; the report says what was done. An attempt's number is in the report if there was an attempt.
+pub(super) async fn settle(
+    app: &App,
+    case: Case<'_>,
+    to: Option<&Arc<Destination>>,
+    result: Result<Attempt, Failure>,
+) -> Report {
     let now = SystemTime::now();
-    let Some(queues) = &app.queues else { return Report::of(finding, case.record.origin) };
-    let attempt = attempt_of(app, case.record, now);
-    match verdict(&finding) {
-        Verdict::Delivered => Report::of(finding, case.record.origin),
-        Verdict::Permanent => dead_letter(queues, &case, finding, attempt).await,
-        Verdict::Retry { at_least } | Verdict::RefreshSecrets { at_least } => {
-            retry(app, queues, &case, finding, at_least, now).await
-        }
-        // Nothing was begun or looked up: the source keeps it, unless that would repeat what others have got.
-        Verdict::Keep => match &case.record.message {
-            Some(message) if case.may_stay(&finding) => {
-                hide_after_our_fault(app, queues, &case, message, finding).await
+    let to = to.map(|to| &**to);
+    let (tried, failure) = match &result {
+        Ok(attempt) => (Some(attempt), attempt.result.as_ref().err()),
+        Err(failure) => (None, Some(failure)),
+    };
+    let mut facts = case.facts(to, tried);
+    // What policy forbids is not an attempt.
+    let is_attempt = tried.is_some() && !failure.is_some_and(|failure| failure.code.is_policy());
+    facts.attempt = is_attempt.then(|| case.attempt(app, now));
+    let Some(failure) = failure else { return Report::new(&facts, &Fate::Delivered, None, now) };
+    let Some(queues) = &app.queues else {
+        return Report::new(&facts, &Fate::Returned(Source::of(case.record.origin)), Some(failure), now);
+    };
+    let (schedule, elapsed) = (case.schedule(app), case.elapsed(now));
+    let mut step = step(&case, schedule, failure, now);
+    let mut letter = letter(&case, failure, facts.attempt);
+
+    // A delivery that back-pressure kept from its attempts gets them once, as a message of its own.
+    let is_over = step == Step::DeadLetter && failure.row().next == Next::Retry;
+    let is_late = case.waiting().is_some() && elapsed > schedule.end() + LATE && elapsed < LONGEST_LIFE;
+    if is_over && is_late && !letter.renewed {
+        letter.renewed = true;
+        step = Step::Write(first_wait(schedule, failure));
+    }
+    if let Some((fallback, after)) = fallback(to, &letter, failure) {
+        if step == Step::DeadLetter || elapsed >= after {
+            match case.in_time(write_copy(app, queues, &case, fallback, now)).await {
+                Ok(true) => facts.fallback = Some(fallback),
+                Ok(false) => {}
+                Err(error) => return not_kept(queues, &case, &facts, error.not_kept(Some(failure)), now).await,
             }
-            // Nor can anything be written.
-            _ if case.deadline.left_for_writes().is_zero() => Report::of(finding, case.record.origin),
-            _ => retry(app, queues, &case, finding, Duration::ZERO, now).await,
+            // From now on its messages say so: a successor takes the place of the one that waits.
+            letter.fallback_sent = true;
+            step = match step {
+                Step::Hide(_) => Step::Write(first_wait(schedule, failure)),
+                other => other,
+            };
+        } else {
+            let left = after - elapsed;
+            step = match step {
+                Step::Hide(wait) => Step::Hide(whole_seconds(wait.min(left))),
+                Step::Write(wait) => Step::Write(whole_seconds(wait.min(left))),
+                other => other,
+            };
+        }
+    }
+
+    let (fate, written) = match step {
+        Step::Hide(wait) => {
+            let message = case.record.message.as_ref();
+            let written = match message {
+                Some(message) => case.in_time(queues.hide(message, wait)).await,
+                None => Ok(()),
+            };
+            (
+                retrying(
+                    queues,
+                    schedule,
+                    failure,
+                    now + wait,
+                    message.and_then(|message| message.sent).unwrap_or(now),
+                ),
+                written,
+            )
+        }
+        Step::Write(wait) => {
+            let written = case.in_time(queues.retry(&letter, wait, now)).await;
+            (retrying(queues, schedule, failure, now + wait, now), written)
+        }
+        Step::DeadLetter => {
+            let queue = queues.dead_letter_name().to_owned();
+            let fate =
+                if case.record.outcome.is_err() { Fate::Rejected { queue } } else { Fate::DeadLettered { queue } };
+            (fate, case.in_time(queues.dead_letter(&letter)).await)
+        }
+        Step::Return(wait) => return returned(queues, &case, &facts, failure, wait, now).await,
+    };
+    match written {
+        Ok(()) => {
+            let mut report = Report::new(&facts, &fate, Some(failure), now);
+            report.acknowledged = !matches!(step, Step::Hide(_));
+            report
+        }
+        Err(error) => not_kept(queues, &case, &facts, error.not_kept(Some(failure)), now).await,
+    }
+}
+
+fn step(case: &Case<'_>, schedule: Schedule, failure: &Failure, now: SystemTime) -> Step {
+    let (waiting, elapsed) = (case.waiting(), case.elapsed(now));
+    let message = case.record.message.as_ref();
+    let again = |wait| if waiting.is_some() { Step::Hide(wait) } else { Step::Write(wait) };
+    // Nothing expires silently: SQS would delete it a day later.
+    if message.is_some_and(|message| message.elapsed(now) > LONGEST_LIFE) {
+        return Step::DeadLetter;
+    }
+    match failure.row().next {
+        Next::DeadLetter => Step::DeadLetter,
+        Next::Wait => again(schedule.pause(elapsed, failure.retry_after)),
+        Next::Return => match message {
+            // Before anything was begun, the message stays in its queue. It is received for each attempt of a
+            // delivery, so that the count says little there, and its schedule goes on.
+            Some(message) if !case.fanned_out || waiting.is_some() => {
+                let wait = after_our_fault(message.receive_count);
+                let next = waiting.and_then(|_| schedule.next_attempt(elapsed, Duration::ZERO));
+                Step::Return(next.map_or(wait, |next| next.min(wait)))
+            }
+            _ => Step::Write(first_wait(schedule, failure)),
+        },
+        Next::Retry => match schedule.next_attempt(elapsed, failure.retry_after) {
+            Some(wait) => again(whole_seconds(failure.no_later.map_or(wait, |latest| wait.min(latest)))),
+            // What was not even tried has its last attempt still to come.
+            None if waiting.is_some() && failure.code.is_untried() => {
+                Step::Hide(after_our_fault(message.map_or(1, |message| message.receive_count)))
+            }
+            None => Step::DeadLetter,
         },
     }
 }
 
-async fn retry(
-    app: &App,
+/// The wait of a message that begins its schedule.
+fn first_wait(schedule: Schedule, failure: &Failure) -> Duration {
+    schedule.next_attempt(Duration::ZERO, failure.retry_after).unwrap_or(whole_seconds(failure.retry_after))
+}
+
+/// The fallback that a delivery may still have, and when it gets the alert. A destination that is switched off or
+/// paused has none: that is meant, and must not flood the other.
+fn fallback<'a>(to: Option<&'a Destination>, letter: &Letter<'_>, failure: &Failure) -> Option<(&'a str, Duration)> {
+    let fallback = to?.fallback.as_ref()?;
+    let is_meant = matches!(failure.code, Code::DestinationPaused | Code::DestinationInactive);
+    (!letter.fallback_sent && !is_meant).then_some((&fallback.to, fallback.after))
+}
+
+/// Writes the outcome for the fallback, if its own options let it through; whether they did.
+async fn write_copy(app: &App, queues: &Queues, case: &Case<'_>, to: &str, now: SystemTime) -> Result<bool, Failure> {
+    let Ok(outcome) = &case.record.outcome else { return Ok(false) };
+    let destination = match app.registry.delivery(to).await.map_err(|error| error.0)? {
+        Delivery::Send(destination) if destination.filter(outcome).is_none() => destination,
+        _ => return Ok(false),
+    };
+    let (destination, fallback_for) = (Some(&*destination.id), case.destination);
+    let copy = Letter { body: &outcome.payload.body, destination, fallback_for, ..Letter::default() };
+    queues.retry(&copy, Duration::ZERO, now).await?;
+    Ok(true)
+}
+
+fn letter<'a>(case: &Case<'a>, failure: &Failure, attempt: Option<u32>) -> Letter<'a> {
+    let orders = case.orders;
+    Letter {
+        body: case.record.outcome.as_ref().map_or(&case.record.received, |outcome| &outcome.payload.body),
+        destination: case.destination.filter(|id| is_id(id)),
+        renewed: orders.is_some_and(|orders| orders.renewed),
+        fallback_sent: orders.is_some_and(|orders| orders.fallback_sent),
+        fallback_for: orders.and_then(|orders| orders.fallback_for.as_deref()),
+        code: Some(failure.row().name),
+        status: failure.status,
+        attempt,
+        detail: Some(printable(&failure.cause(), 1024)),
+    }
+}
+
+/// `since` is when the message was written to the retry queue.
+fn retrying(queues: &Queues, schedule: Schedule, failure: &Failure, next: SystemTime, since: SystemTime) -> Fate {
+    // Back-pressure ends by age alone.
+    let lasts = if failure.row().next == Next::Wait { LONGEST_LIFE } else { schedule.end() };
+    Fate::Retrying { queue: queues.retry_name().to_owned(), next, until: next.max(since + lasts) }
+}
+
+/// A fault of ours: a message stays in its queue, hidden for a while.
+async fn returned(
     queues: &Queues,
     case: &Case<'_>,
-    finding: Finding,
-    at_least: Duration,
+    facts: &report::Case<'_>,
+    failure: &Failure,
+    wait: Duration,
     now: SystemTime,
 ) -> Report {
-    let waiting = waiting(Some(queues), case.record);
-    let elapsed = waiting.map(|message| message.elapsed(now)).unwrap_or_default();
-    let Some(wait) = next_attempt(elapsed, at_least, app.max_attempts, fastrand::f64()) else {
-        return dead_letter(queues, case, finding, attempt_of(app, case.record, now)).await;
+    let Some(message) = &case.record.message else {
+        return Report::new(facts, &Fate::Returned(Source::of(case.record.origin)), Some(failure), now);
     };
-    case.begun.store(true, Ordering::Relaxed);
-    let (settled, written) = if let Some(message) = waiting {
-        (Settled::Waiting, case.in_time(queues.hide(message, wait)).await)
-    } else {
-        let notes = notes(&finding, attempt_of(app, case.record, now));
-        let write = queues.park(body(case.record), case.destination, wait, now, &notes);
-        (Settled::Parked, case.in_time(write).await)
-    };
-    match written {
-        Ok(()) => {
-            // A destination under maintenance is not failing.
-            let parked_for = waiting.filter(|_| finding != Finding::Paused).map(|_| elapsed);
-            Report { parked_for, ..Report::again(settled, finding, wait) }
-        }
-        // It comes again by itself when its visibility timeout ends; the schedule is anchored and does not mind.
-        Err(error) => not_written(case, finding, &error),
-    }
-}
-
-async fn dead_letter(queues: &Queues, case: &Case<'_>, finding: Finding, attempt: u32) -> Report {
-    let notes = notes(&finding, attempt);
-    case.begun.store(true, Ordering::Relaxed);
-    match case.in_time(queues.dead_letter(body(case.record), case.destination, &notes)).await {
-        Ok(()) => Report::dead_lettered(finding),
-        Err(error) => not_written(case, finding, &error),
-    }
-}
-
-async fn hide_after_our_fault(
-    app: &App,
-    queues: &Queues,
-    case: &Case<'_>,
-    message: &Message,
-    finding: Finding,
-) -> Report {
-    let mut wait = after_our_fault(message.receive_count);
-    if let Some(waiting) = waiting(Some(queues), case.record) {
-        // It was received for each of its attempts: the count says little, and the schedule goes on.
-        let elapsed = waiting.elapsed(SystemTime::now());
-        wait = next_attempt(elapsed, Duration::ZERO, app.max_attempts, fastrand::f64()).map_or(wait, |at| at.min(wait));
-    }
-    match case.in_time(queues.hide(message, wait)).await {
-        Ok(()) => Report::hidden(finding, wait),
-        // It comes again when its visibility timeout ends: later, but not lost.
-        Err(_) => Report::of(finding, case.record.origin),
-    }
+    // If it cannot be hidden, it comes again when its visibility timeout ends: later, but not lost.
+    let hidden = case.in_time(queues.hide(message, wait)).await.is_ok();
+    let name = message.queue.as_ref().map(|queue| queue.name.clone());
+    let source = Source::Queue { name, next: hidden.then(|| now + wait) };
+    let facts = report::Case { since: message.sent, ..*facts };
+    Report::new(&facts, &Fate::Returned(source), Some(failure), now)
 }
 
 /// What could not be written stays with its source.
-fn not_written(case: &Case<'_>, finding: Finding, error: &WriteError) -> Report {
-    let (reason, too_large) = (error.to_string(), error == &WriteError::TooLarge);
-    Report::of(Finding::NotWritten { finding: Box::new(finding), reason, too_large }, case.record.origin)
-}
-
-fn body(record: &Record) -> &[u8] {
-    record.outcome.as_ref().map_or(&record.received, |outcome| &outcome.payload.body)
-}
-
-fn notes(finding: &Finding, attempt: u32) -> Notes {
-    Notes {
-        code: finding.code().map(Code::name),
-        status: finding.status(),
-        attempt: Some(attempt).filter(|_| finding.is_attempt()),
-        detail: finding.cause().map(|cause| label(&cause, 1024)),
+async fn not_kept(
+    queues: &Queues,
+    case: &Case<'_>,
+    facts: &report::Case<'_>,
+    failure: Failure,
+    now: SystemTime,
+) -> Report {
+    if case.record.origin == Origin::Sqs && failure.code == Code::TooLargeToKeep {
+        // No other try will fit: as seldom as SQS allows.
+        return returned(queues, case, facts, &failure, LONGEST_WAIT, now).await;
     }
+    let message = case.record.message.as_ref();
+    let source = match message {
+        Some(message) => Source::Queue { name: message.queue.as_ref().map(|queue| queue.name.clone()), next: None },
+        None => Source::of(case.record.origin),
+    };
+    let facts = report::Case { since: message.and_then(|message| message.sent), ..*facts };
+    Report::new(&facts, &Fate::Returned(source), Some(&failure), now)
 }

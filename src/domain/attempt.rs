@@ -1,121 +1,34 @@
-//! One HTTP request and what it met: facts only, judged in [`verdict`](super::verdict).
+//! One HTTP request and what came of it.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::address::Blocked;
+use super::failure::Failure;
 
-/// What an attempt met, and how long its parts took.
+/// What came of an attempt, and how long its parts took.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    pub result: AttemptResult,
+    /// The status of a success, 200 to 299, or why there was none.
+    pub result: Result<u16, Failure>,
     pub timings: Timings,
     /// What the host led to; nothing on a connection that was open already.
     pub addresses: Vec<Address>,
+    /// The last day of the endpoint's certificate, if it was looked at.
+    pub certificate_expires: Option<SystemTime>,
 }
 
-/// An address that a host led to, and what the guard says about it.
+/// An address that a host led to, and why the guard blocks it, if it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     pub ip: IpAddr,
     pub blocked: Option<Blocked>,
 }
 
-/// The fact that an attempt ended in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AttemptResult {
-    /// A response's head arrived. Its body decides nothing.
-    Response {
-        status: u16,
-        /// `Retry-After`, as a wait from now (RFC 9110, section 10.2.3).
-        retry_after: Option<Duration>,
-        /// `scheme://host[:port]` of `Location`; the rest of it may hold secrets.
-        location_origin: Option<String>,
-        /// What a failing endpoint said, without secrets.
-        excerpt: Option<String>,
-    },
-    /// No response.
-    Failed { cause: Cause, sent: Sent },
-}
-
-/// Whether the receiver may have got the payload although it did not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    Nothing,
-    Maybe,
-}
-
-/// Why there was no response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
-    /// The host's name has no address, or the name servers failed.
-    Dns,
-    /// Every address of the host is blocked.
-    Refused(Blocked),
-    Connect(ConnectCause),
-    Tls(TlsCause),
-    /// The destination's timeout ended first.
-    Timeout(Phase),
-    /// The invocation's deadline ended first.
-    Deadline(Phase),
-    /// The connection ended after the request was begun.
-    Lost,
-    /// What came back is no HTTP response.
-    Malformed,
-}
-
-/// How far an attempt had come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    Dns,
-    Connect,
-    Handshake,
-    Response,
-}
-
-/// Why no TCP connection came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectCause {
-    Refused,
-    Reset,
-    Unreachable,
-    Other,
-}
-
-/// Why no TLS session came about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsCause {
-    Expired {
-        not_after: SystemTime,
-    },
-    NotYetValid {
-        not_before: SystemTime,
-    },
-    /// No trusted authority issued the certificate; a self-signed one reads the same.
-    UnknownIssuer,
-    /// A certificate authority's own certificate, where the server's belongs.
-    CaAsServer,
-    WrongName {
-        presented: Vec<String>,
-    },
-    /// Any other fault of the certificate.
-    Certificate,
-    /// No protocol version or cipher suite in common.
-    Protocol,
-    /// The port answers without TLS.
-    PlainHttp,
-    ClientCertificate,
-    /// The connection ended during the handshake.
-    Cut,
-    Other,
-}
-
 /// How long the parts of an attempt took; a part that was not reached has no time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
     pub dns: Option<Duration>,
-    /// TCP alone, where TLS follows.
-    pub tcp: Option<Duration>,
     /// TCP and TLS together.
     pub connect: Option<Duration>,
     /// From the connection to the response's head.

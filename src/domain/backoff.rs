@@ -1,9 +1,10 @@
-//! When a parked delivery is tried again.
+//! When a delivery that waits is tried again.
 //!
-//! The schedule is anchored at the time at which the delivery was parked: the next try is the first point that lies
-//! ahead. There is no counter, so throttled receives, crashes and duplicates do not shift it, and a message that an
-//! operator moves back begins a new life by itself.
+//! The schedule is anchored at the time at which the delivery was written to the retry queue: the next try is the first
+//! point that lies ahead. There is no counter, so throttled receives, crashes and duplicates do not shift it, and a
+//! message that is redriven starts anew.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 /// Waits before the second, third … attempt, each ± 20 %.
@@ -12,40 +13,89 @@ const WAITS_SECONDS: [u64; 11] = [10, 30, 120, 300, 900, 1800, 3600, 7200, 14400
 /// Attempts over a delivery's life, when nothing says less: about 20 hours.
 pub const MAX_ATTEMPTS: u32 = 12;
 
-/// What SQS can hide a message for at most (`ChangeMessageVisibility`), less what may pass until it is asked to.
+/// What SQS hides a message for at most (`ChangeMessageVisibility`), less what may pass until it is asked to.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(12 * 60 * 60 - 600);
+
+/// Nothing expires silently: what is older is dead-lettered. SQS deletes it after 7 days, and may hide it for half a day.
+pub const LONGEST_LIFE: Duration = Duration::from_secs(6 * 24 * 60 * 60);
 
 /// Times are whole seconds on SQS's side, so a message may come this much before its point.
 const ROUNDING: Duration = Duration::from_secs(1);
 
-/// A point of the schedule: the attempt's number, when it is due after parking, and how much earlier or later it may come.
-fn points() -> impl Iterator<Item = (u32, Duration, Duration)> {
-    let mut due = Duration::ZERO;
-    (2..).zip(WAITS_SECONDS).map(move |(number, wait)| {
-        let wait = Duration::from_secs(wait);
-        due += wait;
-        (number, due, wait / 5)
-    })
+/// While a receiver asks to wait, at least this often it is asked again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// Where it goes on asking for longer than the schedule lasts.
+const LATE_PAUSE: Duration = Duration::from_secs(60 * 60);
+
+/// The schedule of one delivery. Its jitter comes from the delivery's identity, so that every receive knows the same
+/// points.
+#[derive(Debug, Clone, Copy)]
+pub struct Schedule {
+    jitter: u64,
+    max_attempts: u32,
 }
 
-/// The number of the attempt that is made `elapsed` after parking.
-pub fn attempt_number(elapsed: Duration) -> u32 {
-    let reached = |(_, due, jitter): &(u32, Duration, Duration)| elapsed + ROUNDING >= due.saturating_sub(*jitter);
-    points().take_while(reached).last().map_or(1, |(number, ..)| number)
+impl Schedule {
+    /// `identity` tells deliveries apart, such as webhook-id and destination.
+    pub fn new(identity: (&str, &str), max_attempts: u32) -> Self {
+        let mut hasher = DefaultHasher::new();
+        identity.hash(&mut hasher);
+        Self { jitter: hasher.finish(), max_attempts }
+    }
+
+    /// The attempts after the first: number, and when it is due after writing.
+    fn points(self) -> impl Iterator<Item = (u32, Duration)> {
+        let mut due = Duration::ZERO;
+        (2..=self.max_attempts).zip(WAITS_SECONDS).map(move |(number, wait)| {
+            due += Duration::from_secs(wait);
+            // A share of 20 % of the wait, earlier or later; it does not move the points after it.
+            let share = i64::from(self.jitter.rotate_left(number * 5) as u8).min(254) - 127;
+            let shift = i64::try_from(wait).unwrap_or(0) * 1000 / 5 * share / 127;
+            (number, due.saturating_add_signed(shift))
+        })
+    }
+
+    /// The number of the attempt that is made `elapsed` after writing.
+    pub fn attempt(self, elapsed: Duration) -> u32 {
+        self.points().take_while(|(_, due)| elapsed + ROUNDING >= *due).last().map_or(1, |(number, _)| number)
+    }
+
+    /// The wait for the next attempt, at least `at_least`; nothing when the schedule is over.
+    pub fn next_attempt(self, elapsed: Duration, at_least: Duration) -> Option<Duration> {
+        let (_, due) = self.points().find(|(_, due)| elapsed + ROUNDING < *due)?;
+        Some(whole_seconds(due.saturating_sub(elapsed).max(at_least)))
+    }
+
+    /// When the last attempt is due, after writing.
+    pub fn end(self) -> Duration {
+        self.points().last().map_or(Duration::ZERO, |(_, due)| due)
+    }
+
+    /// The wait where a receiver or the operator asks for one (back-pressure), at least `at_least`. It never ends.
+    pub fn pause(self, elapsed: Duration, at_least: Duration) -> Duration {
+        let usual = self.next_attempt(elapsed, Duration::ZERO).map_or(LATE_PAUSE, |wait| wait.min(LONGEST_PAUSE));
+        let wait = usual.max(at_least);
+        // Upwards only: less than was asked for would be met by the same answer.
+        whole_seconds(wait + wait / 10 * u32::from(self.jitter as u8) / 255)
+    }
 }
 
-/// How long to wait for the next attempt, or nothing when the schedule is over.
-///
-/// `at_least` is what the receiver asked for; `random` is between 0 and 1.
-pub fn next_attempt(elapsed: Duration, at_least: Duration, max_attempts: u32, random: f64) -> Option<Duration> {
-    let made = attempt_number(elapsed);
-    let (_, due, jitter) = points().find(|(number, ..)| *number > made && *number <= max_attempts)?;
-    let point = due.saturating_sub(jitter) + jitter.mul_f64(2.0 * random.clamp(0.0, 1.0));
-    let wait = point.saturating_sub(elapsed).max(at_least).min(LONGEST_WAIT);
-    // Whole seconds, and never at once.
-    Some(
-        Duration::from_secs(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)).max(Duration::from_secs(1)),
-    )
+trait AddSigned {
+    fn saturating_add_signed(self, milliseconds: i64) -> Self;
+}
+
+impl AddSigned for Duration {
+    fn saturating_add_signed(self, milliseconds: i64) -> Self {
+        let shift = Self::from_millis(milliseconds.unsigned_abs());
+        if milliseconds < 0 { self.saturating_sub(shift) } else { self + shift }
+    }
+}
+
+/// Whole seconds, never at once, and no more than SQS takes.
+pub fn whole_seconds(wait: Duration) -> Duration {
+    let seconds = wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX);
+    Duration::from_secs(seconds).clamp(Duration::from_secs(1), LONGEST_WAIT)
 }
 
 /// How long a message stays hidden after a fault of ours: 30 s, doubling to an hour.
@@ -58,44 +108,77 @@ mod tests {
     use super::*;
 
     const NONE: Duration = Duration::ZERO;
+    const HOUR: u64 = 3600;
+
+    fn schedule(id: &str) -> Schedule {
+        Schedule::new((id, "soc"), MAX_ATTEMPTS)
+    }
 
     #[test]
-    fn a_delivery_has_twelve_attempts_over_twenty_hours_whatever_the_jitter() {
-        for random in [0.0, 0.5, 1.0, 0.123] {
-            let (mut elapsed, mut attempts) = (NONE, 1);
-            while let Some(wait) = next_attempt(elapsed, NONE, MAX_ATTEMPTS, random) {
+    fn twelve_attempts_over_twenty_hours_whatever_the_jitter() {
+        for id in ["a", "b", "c", "0", "d41d8cd98f00b204e9800998ecf8427e"] {
+            let (schedule, mut elapsed, mut attempts) = (schedule(id), NONE, 1);
+            while let Some(wait) = schedule.next_attempt(elapsed, NONE) {
                 elapsed += wait;
                 attempts += 1;
-                assert_eq!(attempt_number(elapsed), attempts, "{random}: after {elapsed:?}");
+                assert_eq!(schedule.attempt(elapsed), attempts, "{id}: after {elapsed:?}");
             }
             assert_eq!(attempts, 12);
-            assert!((18..=22).contains(&(elapsed.as_secs() / 3600)), "{elapsed:?}");
+            assert!((18..=22).contains(&(elapsed.as_secs() / HOUR)), "{elapsed:?}");
+            assert!(elapsed.abs_diff(schedule.end()) <= Duration::from_secs(1));
         }
     }
 
     #[test]
+    fn each_wait_is_within_a_fifth_of_its_length() {
+        let mut seen = std::collections::HashSet::new();
+        for id in 0..200 {
+            let wait = schedule(&id.to_string()).next_attempt(NONE, NONE).unwrap().as_secs();
+            assert!((8..=12).contains(&wait), "{wait}");
+            seen.insert(wait);
+        }
+        assert!(seen.len() >= 4, "{seen:?}");
+    }
+
+    #[test]
     fn the_schedule_is_anchored_and_skips_what_has_passed() {
-        assert_eq!(next_attempt(NONE, NONE, 12, 0.5), Some(Duration::from_secs(10)));
-        assert_eq!(next_attempt(Duration::from_secs(10), NONE, 12, 0.5), Some(Duration::from_secs(30)));
+        let schedule = schedule("a");
         // Throttled for an hour: the next point ahead, not the next in turn.
-        assert_eq!(attempt_number(Duration::from_secs(3600)), 7);
-        assert_eq!(next_attempt(Duration::from_secs(3600), NONE, 12, 0.5), Some(Duration::from_secs(6760 - 3600)));
-        // A duplicate receive right after an attempt changes nothing.
-        assert_eq!(next_attempt(Duration::from_secs(11), NONE, 12, 0.5), Some(Duration::from_secs(29)));
+        assert_eq!(schedule.attempt(Duration::from_secs(HOUR)), 7);
+        let next = schedule.next_attempt(Duration::from_secs(HOUR), NONE).unwrap().as_secs();
+        assert!((6760 - 720 - HOUR..=6760 + 720 - HOUR).contains(&next), "{next}");
+        // A duplicate receive after an attempt leads to the same point.
+        let (at, later) = (Duration::from_secs(100), Duration::from_secs(105));
+        assert_eq!(schedule.next_attempt(at, NONE).unwrap() - schedule.next_attempt(later, NONE).unwrap(), later - at);
     }
 
     #[test]
     fn a_receiver_may_ask_for_more_but_not_for_ever() {
-        assert_eq!(next_attempt(NONE, Duration::from_secs(600), 12, 0.5), Some(Duration::from_secs(600)));
-        assert_eq!(next_attempt(NONE, Duration::from_secs(5), 12, 0.5), Some(Duration::from_secs(10)));
-        assert_eq!(next_attempt(NONE, Duration::MAX, 12, 0.5), Some(LONGEST_WAIT));
+        let wait = |at_least| schedule("a").next_attempt(NONE, at_least);
+        assert_eq!(wait(Duration::from_secs(600)), Some(Duration::from_secs(600)));
+        assert!(wait(Duration::from_secs(5)).unwrap() >= Duration::from_secs(8));
+        assert_eq!(wait(Duration::MAX), Some(LONGEST_WAIT));
     }
 
     #[test]
     fn fewer_attempts_cut_the_schedule() {
-        assert_eq!(next_attempt(NONE, NONE, 1, 0.5), None);
-        assert_eq!(next_attempt(Duration::from_secs(10), NONE, 2, 0.5), None);
-        assert_eq!(next_attempt(Duration::from_secs(1_000_000), NONE, 12, 0.5), None);
+        let cut = |max_attempts| Schedule::new(("a", "soc"), max_attempts);
+        assert_eq!((cut(1).next_attempt(NONE, NONE), cut(1).end()), (None, NONE));
+        assert!(cut(2).next_attempt(NONE, NONE).is_some());
+        assert_eq!(cut(2).next_attempt(Duration::from_secs(13), NONE), None);
+        assert_eq!(cut(12).next_attempt(Duration::from_secs(1_000_000), NONE), None);
+    }
+
+    #[test]
+    fn back_pressure_never_ends_and_waits_no_less_than_asked() {
+        let pause = |elapsed, at_least| {
+            schedule("a").pause(Duration::from_secs(elapsed), Duration::from_secs(at_least)).as_secs()
+        };
+        assert!((60..=66).contains(&pause(0, 60)), "{}", pause(0, 60));
+        assert!((900..=990).contains(&pause(10 * HOUR, 60)));
+        assert!((3600..=3960).contains(&pause(40 * HOUR, 60)));
+        assert!((7200..=7920).contains(&pause(0, 7200)));
+        assert_eq!(pause(0, 1_000_000), LONGEST_WAIT.as_secs());
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::code::Code;
-use super::failure::Finding;
+use super::failure::Failure;
 use super::problem::Problem;
 
 /// Entries of a list in the answer; Lambda's answers are limited, and so is a reader's patience.
@@ -11,11 +10,13 @@ const SHOWN: usize = 100;
 
 /// The answer to a check.
 #[derive(Debug, Serialize)]
-pub struct CheckReport {
+pub struct Check {
     /// Always true: what was asked for.
     pub check: bool,
     /// Whether nothing is wrong.
     pub ok: bool,
+    /// Of this function.
+    pub version: &'static str,
     pub destinations: usize,
     pub routes: usize,
     /// How many there are; the list below is cut at a hundred.
@@ -24,15 +25,16 @@ pub struct CheckReport {
     /// Ids of destinations that no route names, so that they get nothing; a hundred of them at most.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub destinations_without_route: Vec<String>,
+    /// Why the registry could not be read at all, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<&'static str>,
+    pub remedy: Option<String>,
 }
 
-impl CheckReport {
+impl Check {
     pub fn new(destinations: usize, routes: usize, mut problems: Vec<Problem>, mut without_route: Vec<String>) -> Self {
         let problems_total = problems.len();
         problems.truncate(SHOWN);
@@ -40,6 +42,7 @@ impl CheckReport {
         Self {
             check: true,
             ok: problems_total == 0,
+            version: env!("CARGO_PKG_VERSION"),
             destinations,
             routes,
             problems_total,
@@ -52,15 +55,28 @@ impl CheckReport {
     }
 
     /// The registry could not be read at all.
-    pub fn failed(reason: String) -> Self {
-        let finding = Finding::LookupFailed(reason);
-        let code = finding.code();
+    pub fn failed(failure: &Failure) -> Self {
         Self {
             ok: false,
-            code: code.map(Code::name),
-            cause: finding.cause(),
-            remedy: code.map(Code::remedy),
+            code: Some(failure.row().name),
+            cause: Some(failure.cause()),
+            remedy: Some(failure.remedy()),
             ..Self::new(0, 0, Vec::new(), Vec::new())
         }
+    }
+
+    /// The answer in words.
+    pub fn sentence(&self) -> String {
+        let found = match (&self.cause, self.problems.first()) {
+            (Some(cause), _) => format!("{cause}. Operator: {}.", self.remedy.as_deref().unwrap_or_default()),
+            (None, None) => "nothing is wrong.".to_owned(),
+            (None, Some(first)) => {
+                format!(
+                    "{} problem(s); the answer lists them, the first is {first}. Operator: correct them.",
+                    self.problems_total
+                )
+            }
+        };
+        format!("check of {} destination(s) and {} route(s): {found}", self.destinations, self.routes)
     }
 }

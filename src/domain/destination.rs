@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::endpoint::{Endpoint, EndpointTemplate, Unfilled, header_value};
 use super::outcome::{Kind, Outcome, Severity};
-use super::problem::{Problem, label};
+use super::problem::{Problem, printable};
 use super::signature::SigningKey;
 use super::template::{Reference, Resolved, Template};
 
@@ -207,7 +207,7 @@ pub fn is_id(text: &str) -> bool {
 /// An id as its problems show it: what is no id may be anything, a whole URL too.
 pub fn shown(id: &str) -> String {
     const SHOWN: usize = 12;
-    if is_id(id) { id.to_owned() } else { label(id, SHOWN) }
+    if is_id(id) { id.to_owned() } else { printable(id, SHOWN) }
 }
 
 /// What an id must look like; ends the sentence "expected …".

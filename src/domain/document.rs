@@ -79,9 +79,7 @@ impl Document {
             });
             routes.collect()
         });
-        let mut document = Self { destinations: destinations.collect(), routes };
-        document.check_fallbacks();
-        Ok(document)
+        Ok(Self { destinations: destinations.collect(), routes }.checked())
     }
 
     /// Everything that is wrong with single destinations and routes, missing destinations included.
@@ -98,7 +96,8 @@ impl Document {
     }
 
     /// Takes out every destination whose fallback cannot be one. A fallback that has problems itself does exist.
-    fn check_fallbacks(&mut self) {
+    #[must_use]
+    pub fn checked(mut self) -> Self {
         let problem = |destination: &Destination| {
             let target = destination.fallback.as_ref().and_then(|fallback| self.destinations.get(&fallback.to));
             match target {
@@ -112,6 +111,7 @@ impl Document {
         for (id, problem) in problems {
             self.destinations.insert(id, Err(vec![problem]));
         }
+        self
     }
 }
 

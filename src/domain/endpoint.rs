@@ -1,6 +1,7 @@
 //! A webhook's URL and headers: what may be written, and what of it may be shown.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use http::{HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -58,6 +59,13 @@ impl Endpoint {
     /// `scheme://host[:port]`: all of the URL that may be shown.
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// A number that another URL or another user does not have.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.url.as_str(), &self.credentials).hash(&mut hasher);
+        hasher.finish()
     }
 
     pub fn host(&self) -> Option<Host<&str>> {

@@ -1,227 +1,478 @@
-//! What a delivery's turn met, and what is to be said about it.
+//! Why a delivery did not succeed in this invocation.
+//!
+//! Everything that follows from a failure stands in one table: what happens next, how grave it is, who must act, the
+//! cause and the remedy. Nothing else judges. `docs/failures.md` is generated from it.
 
-use std::time::SystemTime;
+use std::fmt::Display;
+use std::time::Duration;
 
-use super::address::Blocked;
-use super::attempt::{Attempt, AttemptResult, Cause, ConnectCause, Phase, Sent, TlsCause};
-use super::code::Code;
-use super::outcome::Rejected;
-use super::problem::{Problem, sentence};
+/// What happens to a delivery that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Another attempt may succeed: it waits in the retry queue, as long as the schedule lasts.
+    Retry,
+    /// The endpoint or the operator asked for a pause (back-pressure): it waits, and no schedule ends it.
+    Wait,
+    /// The same request would fail again: a person must act.
+    DeadLetter,
+    /// A fault of ours before any attempt, or of our queues: the outcome stays with its source.
+    Return,
+}
 
-/// What a delivery's turn met: an attempt's result, or why there was none.
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Info,
+    /// Time alone may mend it.
+    Warn,
+    /// A person must act, also while it is retried.
+    Error,
+}
+
+/// Who must act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    EndpointOwner,
+    /// Whoever runs this function and its destinations.
+    Operator,
+    Network,
+    Producer,
+    Maintainers,
+}
+
+impl Owner {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EndpointOwner => "endpoint owner",
+            Self::Operator => "operator",
+            Self::Network => "network",
+            Self::Producer => "producer",
+            Self::Maintainers => "maintainers",
+        }
+    }
+}
+
+/// One row of the table. Texts name the facts of a case as `{place}`; [`Failure::with`] fills them.
+#[derive(Debug)]
+pub struct Row {
+    pub name: &'static str,
+    pub next: Next,
+    /// While it is retried; whatever is dead-lettered is an ERROR.
+    pub level: Level,
+    pub owner: Owner,
+    /// A clause without full stop.
+    pub cause: &'static str,
+    /// An instruction to the owner, without full stop.
+    pub remedy: &'static str,
+}
+
+macro_rules! failures {
+    ($($group:literal { $($code:ident $name:literal $next:ident $level:ident $owner:ident: $cause:literal => $remedy:literal)* })*) => {
+        /// A failure's public name. Its row says the rest.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code { $($(#[doc = $cause] $code),*),* }
+
+        impl Code {
+            pub const ALL: &[Self] = &[$($(Self::$code),*),*];
+
+            /// The codes by the heading they have in the documentation.
+            pub const GROUPS: &[(&str, &[Self])] = &[$(($group, &[$(Self::$code),*])),*];
+
+            pub fn row(self) -> &'static Row {
+                match self {
+                    $($(Self::$code => &Row {
+                        name: $name, next: Next::$next, level: Level::$level, owner: Owner::$owner, cause: $cause, remedy: $remedy,
+                    }),*),*
+                }
+            }
+        }
+    };
+}
+
+failures! {
+    "The endpoint answered" {
+        Redirect "redirect" DeadLetter Error Operator:
+            "{endpoint} answered HTTP {status} and redirects to {location}; redirects are never followed"
+            => "{advice}"
+        Unauthorized "unauthorized" Retry Error Operator:
+            "{endpoint} answered HTTP {status}: it rejects the credentials{fresh}"
+            => "check the API key, header or signing secret of the destination, and that the endpoint lets this caller in"
+        NotFound "not_found" Retry Error Operator:
+            "{endpoint} answered HTTP 404: it has nothing at this path"
+            => "check the path in the destination's `url`, and that the webhook is deployed there"
+        Gone "gone" DeadLetter Error Operator:
+            "{endpoint} answered HTTP 410: it asks never to be called again"
+            => "enter another `url` for the destination, or remove the destination"
+        RateLimited "rate_limited" Wait Warn EndpointOwner:
+            "{endpoint} answered HTTP 429: it takes no more for now{asks}"
+            => "raise its rate limit, or have the operator send it less (`outcomes`, `min_severity`)"
+        Busy "busy" Retry Warn EndpointOwner:
+            "{endpoint} answered HTTP {status}: it cannot take the alert for now{asks}"
+            => "look for the reason in the endpoint's log"
+        Conflict "conflict" Retry Warn EndpointOwner:
+            "{endpoint} answered HTTP 409 Conflict: it may have this alert already{asks}"
+            => "look there for webhook-id {webhook_id}, and answer 2xx to an alert that it has already"
+        RefusedByEndpoint "refused_by_endpoint" DeadLetter Error EndpointOwner:
+            "{endpoint} answered HTTP {status}: it refuses this request, and the same one would be refused again{reason}"
+            => "look in the endpoint's log for what it refuses, and accept it"
+        ServerError "server_error" Retry Warn EndpointOwner:
+            "{endpoint} answered HTTP {status}: it failed{asks}"
+            => "look for the error in the endpoint's log"
+        Unsupported "unsupported" DeadLetter Error Operator:
+            "{endpoint} answered HTTP {status}: it does not support this kind of request"
+            => "check that the destination's `url` is a webhook that takes an HTTP POST with JSON"
+        UnexpectedStatus "unexpected_status" Retry Warn Operator:
+            "{endpoint} answered HTTP {status}, {meaning}"
+            => "check that the destination's `url` is a webhook that takes a plain HTTP POST"
+    }
+    "Before a connection" {
+        Dns "dns" Retry Error Operator:
+            "the host name {host} does not resolve to any address"
+            => "check the spelling of the host in the destination's `url`, then the DNS of the function's VPC"
+        DnsTimeout "dns_timeout" Retry Warn Network:
+            "the host name {host} did not resolve within {limit}"
+            => "check the DNS of the function's VPC"
+        AddressForbidden "address_forbidden" DeadLetter Error Operator:
+            "{host} leads to {address}, which is {why} and can never be allowed"
+            => "use a `url` with a public address, or with a private one in a network that you allow"
+        AddressPrivate "address_private" DeadLetter Error Operator:
+            "{host} leads to {address}, which is in {why} that is not allowed"
+            => "if that is meant, add its network to AllowPrivateCidrs (ALLOW_PRIVATE_CIDRS), else correct the `url`"
+        PlainHttp "plain_http" DeadLetter Error Operator:
+            "{endpoint} is http:// and {address} is outside the allowed private networks"
+            => "use https:// in the destination's `url`, or set AllowPlainHttp (ALLOW_PLAIN_HTTP) to true"
+    }
+    "The connection" {
+        ConnectRefused "connect_refused" Retry Warn EndpointOwner:
+            "{endpoint}{at} refused the connection"
+            => "start the service, or open port {port} in its firewall"
+        ConnectReset "connect_reset" Retry Warn EndpointOwner:
+            "{endpoint}{at} reset the connection before anything was sent"
+            => "check that the service is up, and what its firewall or load balancer does with connections"
+        ConnectUnreachable "connect_unreachable" Retry Warn Network:
+            "no network path leads to {endpoint}{at}"
+            => "check the VPC's route tables and security groups, and the address"
+        ConnectTimeout "connect_timeout" Retry Warn Network:
+            "{endpoint}{at} did not accept a connection within {limit}"
+            => "check the firewalls in between and, in a VPC, the NAT gateway"
+        ConnectFailed "connect_failed" Retry Warn Network:
+            "no connection to {endpoint}{at} came about"
+            => "check the destination's `url` and the firewalls in between"
+        OutOfDescriptors "out_of_descriptors" Retry Warn Operator:
+            "this function had no file descriptor left for a connection to {endpoint} (a limit of ours: 1,024 in one environment)"
+            => "lower the batch size of the queues"
+    }
+    "TLS" {
+        TlsExpired "tls_expired" Retry Error EndpointOwner:
+            "the certificate of {endpoint} expired on {date}"
+            => "renew the certificate"
+        TlsNotYetValid "tls_not_yet_valid" Retry Error EndpointOwner:
+            "the certificate of {endpoint} is valid only from {date}"
+            => "use a certificate that is valid now, and check the clock where it was issued"
+        TlsUnknownIssuer "tls_unknown_issuer" Retry Error EndpointOwner:
+            "no authority that this function trusts issued the certificate of {endpoint}{issuer}"
+            => "install a certificate of a public authority with its intermediates ({openssl} shows the chain), or have the operator \
+                trust your private authority (ExtraCaLayerArn, EXTRA_CA_BUNDLE); a key below RSA 2048 reads the same"
+        TlsCaAsServer "tls_ca_as_server" Retry Error EndpointOwner:
+            "{endpoint} presents the certificate of a certificate authority instead of a server's"
+            => "issue a server's certificate with CA:FALSE (`openssl req -x509` alone makes an authority's)"
+        TlsWrongName "tls_wrong_name" Retry Error Operator:
+            "the certificate of {endpoint} {names}"
+            => "use a host name in the destination's `url` that the certificate covers, or have the endpoint owner add {host} to it"
+        TlsCertificate "tls_certificate" Retry Error EndpointOwner:
+            "the certificate of {endpoint} is not usable: {detail}"
+            => "reissue the certificate for a server ({openssl} shows it)"
+        TlsUnsupported "tls_unsupported" Retry Error EndpointOwner:
+            "the certificate chain of {endpoint} uses a key or signature algorithm that is not supported"
+            => "use RSA of 2048 bits or more, P-256, P-384 or Ed25519, with SHA-256 or better"
+        TlsProtocol "tls_protocol" Retry Error EndpointOwner:
+            "{endpoint} shares no TLS version or cipher suite with this function"
+            => "enable TLS 1.2 or 1.3 with current cipher suites"
+        TlsPlainHttp "tls_plain_http" Retry Error Operator:
+            "port {port} of {endpoint} answers without TLS"
+            => "use the endpoint's TLS port in the destination's `url`"
+        TlsClientCertificate "tls_client_certificate" Retry Error EndpointOwner:
+            "{endpoint} demands a client certificate, which this function cannot present"
+            => "accept an API key, a header, Basic authentication or the signature instead"
+        TlsCut "tls_cut" Retry Warn EndpointOwner:
+            "{endpoint} closed the connection during the TLS handshake"
+            => "check its TLS configuration, and any firewall that inspects TLS ({openssl})"
+        TlsTimeout "tls_timeout" Retry Warn EndpointOwner:
+            "the TLS handshake with {endpoint} did not end within {limit}"
+            => "check the endpoint's load, and that the port speaks TLS ({openssl})"
+        TlsFailed "tls_failed" Retry Error EndpointOwner:
+            "the TLS handshake with {endpoint} failed: {detail}"
+            => "check the endpoint's TLS configuration ({openssl})"
+    }
+    "After the request was sent" {
+        Timeout "timeout" Retry Warn EndpointOwner:
+            "{endpoint} gave no answer within {limit}, the destination's timeout"
+            => "answer first and work later, or have the operator raise the destination's `timeout` (now {limit}, at most 300 s)"
+        ConnectionLost "connection_lost" Retry Warn EndpointOwner:
+            "the connection to {endpoint} broke before an answer came"
+            => "look in the log of the endpoint and of any proxy in front of it"
+        MalformedResponse "malformed_response" DeadLetter Error EndpointOwner:
+            "{endpoint} answered with something that is not valid HTTP"
+            => "look for the alert at the endpoint, and correct its HTTP response"
+    }
+    "This function's own limits" {
+        Deadline "deadline" Retry Warn Operator:
+            "this function's own time ended {limit} after the request to {endpoint} began"
+            => "raise the function's timeout (LongestTimeout) above the destination's `timeout` (now {timeout}), or lower that"
+        NotStarted "not_started" Retry Warn Operator:
+            "this function's time was over before an attempt could begin"
+            => "lower the batch size or the destinations' timeouts, or raise the function's timeout"
+        CircuitOpen "circuit_open" Retry Warn EndpointOwner:
+            "not tried, because {cause} since {since}; the next trial is at {trial}"
+            => "bring the endpoint back; deliveries then go on by themselves"
+        Panic "panic" Retry Error Maintainers:
+            "a bug in this function ended the attempt ({place}, version {version})"
+            => "report it with this line to the project"
+    }
+    "No attempt: the destination or its route" {
+        DestinationInvalid "destination_invalid" DeadLetter Error Operator:
+            "the configuration of the destination is wrong: {problems}"
+            => "correct what is named"
+        DestinationUnknown "destination_unknown" DeadLetter Error Operator:
+            "a route names this destination, and it does not exist"
+            => "add the destination, or take it out of the route"
+        DestinationInactive "destination_inactive" DeadLetter Error Operator:
+            "the destination was set to inactive while the alert waited for it"
+            => "set `active` to true, or leave the alert where it is"
+        DestinationPaused "destination_paused" Wait Info Operator:
+            "the destination is paused"
+            => "set `paused` to false when the maintenance is over"
+        SecretUnresolved "secret_unresolved" Retry Error Operator:
+            "{what}, to which the destination refers, cannot be used: {problems}"
+            => "{fix}"
+        RouteInvalid "route_invalid" DeadLetter Error Operator:
+            "a route of this detection is wrong: {problems}; its other destinations are not affected"
+            => "correct what is named"
+        Unrouted "unrouted" DeadLetter Error Operator:
+            "no route leads anywhere for this detection"
+            => "add a route for detection {detection}, or a `*` route for all without one"
+    }
+    "No attempt: what came in" {
+        InvalidOutcome "invalid_outcome" DeadLetter Error Producer:
+            "this is not an outcome: {problems}"
+            => "send what the README describes, and this outcome once more"
+        UnknownEvent "unknown_event" DeadLetter Error Producer:
+            "this is not an event that the function accepts: {problems}"
+            => "send an outcome alone, or through SQS, SNS or EventBridge"
+    }
+    "No attempt: look-up and queues" {
+        LookupFailed "lookup_failed" Return Error Operator:
+            "the destinations cannot be looked up: {what}: {problems}"
+            => "{fix}"
+        TooLargeToKeep "too_large_to_keep" Return Error Operator:
+            "{before}; the alert cannot wait for another try, because its {size} are more than a queue takes (1 MiB)"
+            => "mend what made the delivery fail"
+        QueueFailed "queue_failed" Return Error Operator:
+            "{before}; then the alert could not be written to {what}: {problems}"
+            => "{fix}"
+        InvalidSettings "invalid_settings" Return Error Operator:
+            "the settings are wrong, so the function does not start: {problems}"
+            => "correct the function's environment variables (the template's parameters)"
+    }
+}
+
+impl Code {
+    /// What the address guard forbids is not an attempt.
+    pub fn is_policy(self) -> bool {
+        matches!(self, Self::AddressForbidden | Self::AddressPrivate | Self::PlainHttp)
+    }
+
+    /// Whether an attempt was due and not made, for a reason that the next receive may not meet.
+    pub fn is_untried(self) -> bool {
+        matches!(self, Self::NotStarted | Self::CircuitOpen)
+    }
+}
+
+macro_rules! reasons {
+    ($($reason:ident $name:literal: $cause:literal => $remedy:literal)*) => {
+        /// Why AWS did not do what it was asked. The text may name the resource as `{what}`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum AwsReason { $(#[doc = $cause] $reason),* }
+
+        impl AwsReason {
+            pub const ALL: &[Self] = &[$(Self::$reason),*];
+
+            pub fn name(self) -> &'static str { match self { $(Self::$reason => $name),* } }
+
+            pub fn cause(self) -> &'static str { match self { $(Self::$reason => $cause),* } }
+
+            pub fn remedy(self) -> &'static str { match self { $(Self::$reason => $remedy),* } }
+        }
+    };
+}
+
+reasons! {
+    AccessDenied "access_denied": "AWS denies the function's role access (AccessDenied)"
+        => "allow the function's role to use {what} (for a destination's secret: ReferencedSecretArns)"
+    KmsDenied "kms_denied": "AWS does not let the function's role use the KMS key of it (AccessDenied)"
+        => "allow the role kms:Decrypt for the key of {what} (SecretsKeyArns), and in the key's own policy"
+    NotFound "not_found": "it does not exist in this account and region"
+        => "create {what}, or correct its name where it is used"
+    Deleted "deleted": "it is marked for deletion" => "restore {what}, or use another"
+    NoVersion "no_version": "it has no AWSCURRENT version" => "give {what} a value"
+    NoText "no_text": "it has no text value" => "give {what} a text value (SecretString)"
+    Throttled "throttled": "AWS throttles the calls" => "wait; if it goes on, raise the account's quota for {what}"
+    NoCredentials "no_credentials": "AWS does not accept the function's credentials"
+        => "check the function's role, and the clock and region"
+    NoPath "no_path": "AWS does not answer" => "in a VPC, check the NAT gateway or the interface endpoint that leads to {what}"
+    Other "other": "AWS answers with an error that this version does not know" => "look it up in the service's own documentation, and try again"
+}
+
+/// What is known of a case, by the name of the place in a text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts(Vec<(&'static str, String)>);
+
+impl Facts {
+    /// Fills the places of a text. A value is not looked into, so it may hold braces.
+    fn fill(&self, text: &str) -> String {
+        let mut filled = String::with_capacity(text.len() + 64);
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            filled.push_str(before);
+            let (place, after) = after.split_once('}').unwrap_or((after, ""));
+            match self.0.iter().rev().find(|(name, _)| *name == place) {
+                Some((_, value)) => filled.push_str(value),
+                None => filled.extend(["{", place, "}"]),
+            }
+            rest = after;
+        }
+        filled + rest
+    }
+}
+
+/// Why a delivery did not succeed in this invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    Attempt(AttemptResult),
-    /// The invocation's deadline came before the attempt could begin.
-    NotStarted,
-    InvalidDestination(Vec<Problem>),
-    InvalidRoute(Vec<Problem>),
-    UnknownDestination,
-    /// Parked for a destination that is no longer active.
-    InactiveDestination,
-    /// The destination is under maintenance: parked without an attempt.
-    Paused,
-    /// A secret that the destination refers to has no value at the moment; the text says why.
-    UnresolvedSecret(String),
-    /// No route, although somebody must hear of the outcome.
-    Unrouted,
-    /// What came in is no outcome.
-    Refused(Rejected),
-    /// The registry could not be read; the text says why.
-    LookupFailed(String),
-    /// A bug of ours.
-    Panic,
-    /// What was to be parked or dead-lettered could not be written to its queue.
-    NotWritten {
-        finding: Box<Finding>,
-        reason: String,
-        too_large: bool,
-    },
+pub struct Failure {
+    pub code: Code,
+    pub facts: Facts,
+    /// Of the endpoint's answer, if there was one.
+    pub status: Option<u16>,
+    /// The least wait before the next attempt: what the endpoint asked for (`Retry-After`).
+    pub retry_after: Duration,
+    /// The wait before the next attempt is no longer than this, whatever the schedule says.
+    pub no_later: Option<Duration>,
+    /// What the endpoint said, as far as it may be shown.
+    pub excerpt: Option<String>,
+    /// Whether the endpoint may have received the outcome although it did not answer.
+    pub maybe_received: bool,
 }
 
-impl Attempt {
-    pub fn finding(&self) -> Finding {
-        Finding::Attempt(self.result.clone())
-    }
-}
+/// 429 without a usable `Retry-After`, or with a shorter one.
+const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-impl Finding {
-    /// The failure's name; nothing for a delivery that succeeded.
-    pub fn code(&self) -> Option<Code> {
-        Some(match self {
-            Self::Attempt(AttemptResult::Response { status, .. }) => return of_status(*status),
-            Self::Attempt(AttemptResult::Failed { cause, .. }) => of_cause(cause),
-            Self::NotStarted => Code::NotStarted,
-            Self::InvalidDestination(_) => Code::DestinationInvalid,
-            Self::InvalidRoute(_) => Code::RouteInvalid,
-            Self::UnknownDestination => Code::DestinationUnknown,
-            Self::InactiveDestination => Code::DestinationInactive,
-            Self::Paused => Code::DestinationPaused,
-            Self::UnresolvedSecret(_) => Code::SecretUnresolved,
-            Self::NotWritten { too_large: true, .. } => Code::TooLargeToPark,
-            Self::NotWritten { too_large: false, .. } => Code::QueueFailed,
-            Self::Unrouted => Code::Unrouted,
-            Self::Refused(rejected) if rejected.is_unknown_event => Code::UnknownEvent,
-            Self::Refused(_) => Code::InvalidOutcome,
-            Self::LookupFailed(_) => Code::LookupFailed,
-            Self::Panic => Code::Panic,
-        })
+impl Failure {
+    pub fn new(code: Code) -> Self {
+        let facts = Facts::default();
+        let (retry_after, no_later) = (Duration::ZERO, None);
+        Self { code, facts, status: None, retry_after, no_later, excerpt: None, maybe_received: false }
     }
 
-    /// The failure's cause, with what is known of this very case.
-    pub fn cause(&self) -> Option<String> {
-        let code = self.code()?;
-        let cause = code.cause();
-        Some(match self {
-            Self::Attempt(AttemptResult::Response { status, retry_after, location_origin, .. }) => {
-                let mut text = format!("HTTP {status}: {cause}");
-                if let Some(origin) = location_origin.as_ref().filter(|_| code == Code::Redirect) {
-                    text.push_str(&format!(" (to {origin})"));
-                }
-                if let Some(wait) = retry_after.filter(|wait| !wait.is_zero()) {
-                    text.push_str(&format!(" (it asks to wait {} s)", wait.as_secs()));
-                }
-                text
-            }
-            Self::Attempt(AttemptResult::Failed { cause: Cause::Tls(tls), .. }) => match tls {
-                TlsCause::Expired { not_after } => format!("{cause} (on {})", date(*not_after)),
-                TlsCause::NotYetValid { not_before } => format!("{cause} (it is from {})", date(*not_before)),
-                TlsCause::WrongName { presented } => format!("{cause} ({})", names(presented)),
-                _ => cause.to_owned(),
-            },
-            Self::InvalidDestination(problems)
-            | Self::InvalidRoute(problems)
-            | Self::Refused(Rejected { problems, .. }) => {
-                format!("{cause}: {}", sentence(problems))
-            }
-            Self::LookupFailed(reason) | Self::UnresolvedSecret(reason) => format!("{cause}: {reason}"),
-            Self::NotWritten { finding, reason, too_large } => {
-                let before = finding.cause().map(|before| format!("{before}; then ")).unwrap_or_default();
-                let why = if *too_large { String::new() } else { format!(": {reason}") };
-                format!("{before}{cause}{why}")
-            }
-            _ => cause.to_owned(),
-        })
-    }
-
-    /// The status of the endpoint's answer, if there was one.
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Attempt(AttemptResult::Response { status, .. }) => Some(*status),
-            Self::NotWritten { finding, .. } => finding.status(),
-            _ => None,
-        }
-    }
-
-    /// What the endpoint itself said about it.
-    pub fn excerpt(&self) -> Option<&str> {
-        match self {
-            Self::Attempt(AttemptResult::Response { excerpt, .. }) => excerpt.as_deref(),
-            Self::NotWritten { finding, .. } => finding.excerpt(),
-            _ => None,
-        }
-    }
-
-    /// Whether a person must act although the delivery will be tried again: a wrong key or path rarely mends itself.
-    pub fn needs_a_person(&self) -> bool {
-        matches!(
-            self.code(),
-            Some(
-                Code::Unauthorized
-                    | Code::NotFound
-                    | Code::SecretUnresolved
-                    | Code::LookupFailed
-                    | Code::TooLargeToPark
-                    | Code::QueueFailed
-                    | Code::Panic
-            )
+    /// The failure that an answer's status means; nothing for 200 to 299.
+    pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
+        let code = code_of(status)?;
+        let least = if code == Code::RateLimited { RATE_LIMIT_WAIT } else { Duration::ZERO };
+        let asks =
+            retry_after.filter(|wait| !wait.is_zero()).map(|wait| format!(" and asks to wait {}", in_words(wait)));
+        let meaning = match status {
+            101 => "which switches to another protocol, such as a WebSocket's",
+            100..=199 => "which is an interim answer in place of a final one",
+            _ => "a number that HTTP does not define",
+        };
+        let failure =
+            Self { status: Some(status), retry_after: retry_after.unwrap_or_default().max(least), ..Self::new(code) };
+        Some(
+            failure
+                .with("status", status)
+                .with("asks", asks.unwrap_or_default())
+                .with("meaning", meaning)
+                .with("fresh", ""),
         )
     }
 
-    /// Whether something was tried: policy forbids it before anybody is asked.
-    pub fn is_attempt(&self) -> bool {
-        match self {
-            Self::Attempt(result) => !matches!(result, AttemptResult::Failed { cause: Cause::Refused(_), .. }),
-            Self::NotWritten { finding, .. } => finding.is_attempt(),
-            _ => false,
-        }
+    /// A fault of AWS's, or of the way to it, with what was asked for ("the secret soc in eu-west-1").
+    pub fn of_aws(code: Code, what: impl Into<String>, reason: AwsReason) -> Self {
+        let what = what.into();
+        let fix = Facts(vec![("what", what.clone())]).fill(reason.remedy());
+        Self::new(code).with("problems", reason.cause()).with("fix", fix).with("what", what)
     }
 
-    /// Whether the destination's timeout ended the attempt.
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Attempt(AttemptResult::Failed { cause: Cause::Timeout(_), .. }))
+    /// What was to be kept could not be written: this failure stands in the place of the one before.
+    #[must_use]
+    pub fn not_kept(self, before: Option<&Self>) -> Self {
+        let text = before.map_or_else(|| "the delivery failed".to_owned(), Self::cause);
+        let failure = Self {
+            status: before.and_then(|before| before.status),
+            excerpt: None,
+            maybe_received: before.is_some_and(|before| before.maybe_received),
+            ..self
+        };
+        failure.with("before", text)
     }
 
-    /// Whether the receiver may have got the payload all the same.
-    pub fn is_ambiguous(&self) -> bool {
-        match self {
-            Self::Attempt(AttemptResult::Failed { sent, .. }) => *sent == Sent::Maybe,
-            Self::NotWritten { finding, .. } => finding.is_ambiguous(),
-            _ => false,
+    /// Adds a fact of this case. The last one of a name counts.
+    #[must_use]
+    pub fn with(mut self, place: &'static str, value: impl Display) -> Self {
+        self.facts.0.push((place, value.to_string()));
+        self
+    }
+
+    pub fn row(&self) -> &'static Row {
+        self.code.row()
+    }
+
+    /// What happened, with the facts of this case.
+    pub fn cause(&self) -> String {
+        let mut cause = self.facts.fill(self.row().cause);
+        if let Some(excerpt) = &self.excerpt {
+            cause.push_str("; it says ");
+            cause.push_str(&super::problem::quoted(excerpt));
         }
+        if self.maybe_received {
+            cause.push_str("; the endpoint may have received the alert");
+        }
+        cause
+    }
+
+    /// What the owner should do.
+    pub fn remedy(&self) -> String {
+        self.facts.fill(self.row().remedy)
     }
 }
 
-fn of_status(status: u16) -> Option<Code> {
+/// The one place that judges a status.
+fn code_of(status: u16) -> Option<Code> {
     Some(match status {
         200..=299 => return None,
+        // Never followed: most clients turn the POST into a GET and take the login page's 200 for a delivery.
         300..=399 => Code::Redirect,
         401 | 403 | 407 => Code::Unauthorized,
         404 => Code::NotFound,
+        409 => Code::Conflict,
         410 => Code::Gone,
         429 => Code::RateLimited,
-        408 | 409 | 421 | 423 | 424 | 425 => Code::Busy,
-        400..=499 => Code::Rejected,
+        408 | 421 | 423 | 424 | 425 => Code::Busy,
+        400..=499 => Code::RefusedByEndpoint,
         501 | 505 | 506 | 508 | 510 | 511 => Code::Unsupported,
         500..=599 => Code::ServerError,
+        // 1xx as the final status, or a number that HTTP does not define: unknown, so not lost.
         _ => Code::UnexpectedStatus,
     })
 }
 
-fn of_cause(cause: &Cause) -> Code {
-    match cause {
-        Cause::Dns => Code::Dns,
-        Cause::Refused(Blocked::Forbidden) => Code::AddressForbidden,
-        Cause::Refused(Blocked::Private) => Code::AddressPrivate,
-        Cause::Refused(Blocked::PlainHttp) => Code::PlainHttp,
-        Cause::Connect(ConnectCause::Refused) => Code::ConnectRefused,
-        Cause::Connect(ConnectCause::Reset) => Code::ConnectReset,
-        Cause::Connect(ConnectCause::Unreachable) => Code::ConnectUnreachable,
-        Cause::Connect(ConnectCause::Other) => Code::ConnectFailed,
-        Cause::Tls(TlsCause::Expired { .. }) => Code::TlsExpired,
-        Cause::Tls(TlsCause::NotYetValid { .. }) => Code::TlsNotYetValid,
-        Cause::Tls(TlsCause::UnknownIssuer) => Code::TlsUnknownIssuer,
-        Cause::Tls(TlsCause::CaAsServer) => Code::TlsCaAsServer,
-        Cause::Tls(TlsCause::WrongName { .. }) => Code::TlsWrongName,
-        Cause::Tls(TlsCause::Certificate) => Code::TlsCertificate,
-        Cause::Tls(TlsCause::Protocol) => Code::TlsProtocol,
-        Cause::Tls(TlsCause::PlainHttp) => Code::TlsPlainHttp,
-        Cause::Tls(TlsCause::ClientCertificate) => Code::TlsClientCertificate,
-        Cause::Tls(TlsCause::Cut) => Code::TlsCut,
-        Cause::Tls(TlsCause::Other) => Code::TlsFailed,
-        Cause::Timeout(Phase::Dns) => Code::DnsTimeout,
-        Cause::Timeout(Phase::Connect) => Code::ConnectTimeout,
-        Cause::Timeout(Phase::Handshake) => Code::TlsTimeout,
-        Cause::Timeout(Phase::Response) => Code::Timeout,
-        Cause::Deadline(_) => Code::Deadline,
-        Cause::Lost => Code::ConnectionLost,
-        Cause::Malformed => Code::MalformedResponse,
+/// A time span as a person says it.
+pub fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        0 if !time.is_zero() => format!("{} ms", time.as_millis()),
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} minutes", (seconds + 30) / 60),
+        seconds @ 7200..=172_799 => format!("{} hours", (seconds + 1800) / 3600),
+        seconds => format!("{} days", (seconds + 43_200) / 86_400),
     }
-}
-
-/// The day of a certificate's limit, in the form of HTTP dates.
-fn date(time: SystemTime) -> String {
-    httpdate::fmt_http_date(time)
-}
-
-fn names(presented: &[String]) -> String {
-    const SHOWN: usize = 4;
-    let mut text = if presented.is_empty() { "it names nothing".to_owned() } else { "it is for ".to_owned() };
-    text.push_str(&presented.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "));
-    if presented.len() > SHOWN {
-        text.push_str(&format!(" and {} more", presented.len() - SHOWN));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -229,31 +480,63 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delivery_has_no_failure_and_every_other_status_has_one() {
+    fn every_status_has_its_row() {
         for status in 0..=1000 {
-            let finding = Finding::Attempt(AttemptResult::Response {
-                status,
-                retry_after: None,
-                location_origin: None,
-                excerpt: None,
-            });
-            assert_eq!(finding.code().is_none(), (200..=299).contains(&status), "{status}");
+            let expected = match status {
+                200..=299 => None,
+                401 | 403 | 407 | 404 | 408 | 409 | 421 | 423 | 424 | 425 => Some(Next::Retry),
+                429 => Some(Next::Wait),
+                501 | 505 | 506 | 508 | 510 | 511 => Some(Next::DeadLetter),
+                500..=599 => Some(Next::Retry),
+                300..=499 => Some(Next::DeadLetter),
+                _ => Some(Next::Retry),
+            };
+            assert_eq!(Failure::of_status(status, None).map(|failure| failure.row().next), expected, "{status}");
         }
     }
 
     #[test]
-    fn a_redirect_names_the_host_and_a_wrong_name_names_the_right_ones() {
-        let redirect = Finding::Attempt(AttemptResult::Response {
-            status: 302,
-            retry_after: None,
-            location_origin: Some("https://login.example.com".into()),
-            excerpt: None,
-        });
-        assert!(redirect.cause().unwrap().ends_with("(to https://login.example.com)"));
-        let wrong_name = Finding::Attempt(AttemptResult::Failed {
-            cause: Cause::Tls(TlsCause::WrongName { presented: vec!["a.example".into(), "b.example".into()] }),
-            sent: Sent::Nothing,
-        });
-        assert!(wrong_name.cause().unwrap().ends_with("(it is for a.example, b.example)"));
+    fn a_429_waits_a_minute_and_others_as_long_as_they_ask() {
+        let wait = |status, asked: Option<u64>| {
+            Failure::of_status(status, asked.map(Duration::from_secs)).unwrap().retry_after.as_secs()
+        };
+        assert_eq!([wait(429, None), wait(429, Some(5)), wait(429, Some(500))], [60, 60, 500]);
+        assert_eq!([wait(503, None), wait(503, Some(90)), wait(401, Some(90))], [0, 90, 90]);
+    }
+
+    #[test]
+    fn every_row_has_a_name_of_its_own_and_two_clauses() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.row().name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+        for row in Code::ALL.iter().map(|code| code.row()) {
+            assert!(row.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", row.name);
+            assert!(!row.cause.is_empty() && !row.cause.ends_with('.'), "{}", row.name);
+            assert!(!row.remedy.is_empty() && !row.remedy.ends_with('.'), "{}", row.name);
+            assert!(row.next != Next::DeadLetter || row.level == Level::Error, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn facts_fill_places_and_are_not_looked_into() {
+        let failure = Failure::new(Code::Dns).with("host", "{limit}").with("limit", "x");
+        assert_eq!(failure.cause(), "the host name {limit} does not resolve to any address");
+    }
+
+    #[test]
+    fn spans_are_said_as_a_person_says_them() {
+        for (seconds, words) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 minutes"),
+            (3600, "60 minutes"),
+            (7200, "2 hours"),
+            (72_010, "20 hours"),
+            (518_400, "6 days"),
+        ] {
+            assert_eq!(in_words(Duration::from_secs(seconds)), words);
+        }
+        assert_eq!(in_words(Duration::from_millis(250)), "250 ms");
     }
 }

@@ -34,12 +34,12 @@ pub mod document;
 pub mod route;
 
 pub mod attempt;
-pub mod code;
 pub mod failure;
-pub mod verdict;
 
 pub mod backoff;
+pub mod breaker;
 
+pub mod admin;
 pub mod check;
-pub mod probe;
+pub mod redirect;
 pub mod report;

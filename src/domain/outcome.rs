@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::failure::{Code, Failure};
 use super::json::{Object, fit_for_sqs, is_integer, string, whole_number};
-use super::problem::{Problem, label};
+use super::problem::{Problem, printable, sentence};
 
 /// An outcome that will be delivered.
 #[derive(Debug, Clone)]
@@ -50,6 +51,14 @@ pub struct Rejected {
     pub about: About,
     /// Whether it is a whole event of unknown shape.
     pub is_unknown_event: bool,
+}
+
+impl Rejected {
+    /// Why it is dead-lettered.
+    pub fn failure(&self) -> Failure {
+        let code = if self.is_unknown_event { Code::UnknownEvent } else { Code::InvalidOutcome };
+        Failure::new(code).with("problems", sentence(&self.problems))
+    }
 }
 
 impl From<Problem> for Rejected {
@@ -195,12 +204,12 @@ impl Outcome {
 
     /// Reads an outcome from its object; `body` is the object's text.
     pub fn read(body: Bytes, object: &Object<'_>) -> Result<Self, Rejected> {
-        let shown = |name: &str, max| text(object.get(name)).map(|text| label(&text, max));
+        let shown = |name: &str, max| text(object.get(name)).map(|text| printable(&text, max));
         let detection_id = object.get("detection_id");
         let detection_id = detection_id.and_then(|value| string(value).or_else(|| whole_number(value.get())));
         let known = |value: &RawValue| string(value).and_then(|text| Severity::parse(&text));
         let mut about = About {
-            detection_id: detection_id.as_ref().map(|id| label(id, 64)),
+            detection_id: detection_id.as_ref().map(|id| printable(id, 64)),
             detection_name: shown("detection_name", 200),
             severity: object.get("severity").map(|value| known(value).unwrap_or(Severity::Unknown)),
             kind: text(object.get("outcome")).map(|text| Kind::parse(&text).unwrap_or(Kind::Unknown)),

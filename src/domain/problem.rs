@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use icu_properties::CodePointMapData;
+use icu_properties::props::GeneralCategory;
 use serde::Serialize;
 
 /// A wrong place in an input: where it is and what was expected there.
@@ -18,7 +20,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(path: impl Into<String>, expected: impl Into<Cow<'static, str>>) -> Self {
-        Self { path: label(&path.into(), 120), expected: expected.into() }
+        Self { path: printable(&path.into(), 120), expected: expected.into() }
     }
 }
 
@@ -49,16 +51,12 @@ fn first(problems: &[Problem], shown: usize) -> String {
     text
 }
 
-/// Foreign text as a log line or a queue's attribute may show it: control characters and what SQS refuses replaced, at
-/// most `max` bytes.
-pub fn label(text: &str, max: usize) -> String {
+/// Foreign text as a log line or a queue's attribute may show it: control and format characters (Unicode's categories Cc
+/// and Cf, line and paragraph separators) and what SQS refuses are replaced; at most `max` bytes.
+pub fn printable(text: &str, max: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(max));
     for c in text.chars() {
-        let c = if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{fffe}' | '\u{ffff}') {
-            '\u{fffd}'
-        } else {
-            c
-        };
+        let c = if is_invisible(c) { char::REPLACEMENT_CHARACTER } else { c };
         if shown.len() + c.len_utf8() > max {
             shown.push('…');
             break;
@@ -68,15 +66,44 @@ pub fn label(text: &str, max: usize) -> String {
     shown
 }
 
+fn is_invisible(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    matches!(
+        category,
+        GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+    ) || matches!(c, '\u{fffe}' | '\u{ffff}')
+}
+
+/// Foreign text inside a sentence: a JSON string, so that nothing in it can pass for a part of the sentence.
+pub fn quoted(text: &str) -> String {
+    serde_json::Value::from(printable(text, usize::MAX)).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_label_has_no_control_characters_and_a_limit() {
-        assert_eq!(label("a\nb\u{1b}[31m", 100), "a\u{fffd}b\u{fffd}[31m");
-        assert_eq!(label("äää", 4), "ää…");
-        assert_eq!(label("äää", 6), "äää");
+    fn printable_text_has_no_invisible_characters_and_a_limit() {
+        assert_eq!(printable("a\nb\u{1b}[31m", 100), "a\u{fffd}b\u{fffd}[31m");
+        for c in "\u{2066}\u{2069}\u{200b}\u{200e}\u{200f}\u{61c}\u{feff}\u{ad}\u{e0041}\u{2028}\u{202e}\u{85}\u{ffff}"
+            .chars()
+        {
+            assert_eq!(printable(&c.to_string(), 9), "\u{fffd}", "{c:?}");
+        }
+        assert_eq!(printable("äää", 4), "ää…");
+        assert_eq!(printable("äää", 6), "äää");
+    }
+
+    #[test]
+    fn quoted_text_cannot_end_its_quotes() {
+        assert_eq!(quoted("a\" DELIVERED"), "\"a\\\" DELIVERED\"");
     }
 
     #[test]

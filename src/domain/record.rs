@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::json::{Object, fit_for_sqs};
 use super::outcome::{About, Outcome, Rejected};
-use super::problem::{Problem, label};
+use super::problem::{Problem, printable};
 
 /// A record of an event. What is wrong with it is its own affair.
 #[derive(Debug, Clone)]
@@ -42,23 +42,6 @@ impl Record {
             Err(rejected) => &rejected.about,
         }
     }
-
-    /// By what a reader finds it where there is no outcome to speak of: its message, and as much as could be read.
-    pub fn found_by(&self) -> String {
-        let message = self.message.as_ref().map(|message| match &message.id {
-            Some(id) => format!("message {}", label(id, 128)),
-            None => format!("Records[{}]", message.index),
-        });
-        let About { detection_id, detection_name, run_id, .. } = self.about();
-        let detection = match (detection_id, detection_name) {
-            (Some(id), Some(name)) => Some(format!("detection {id} '{name}'")),
-            (Some(id), None) => Some(format!("detection {id}")),
-            (None, Some(name)) => Some(format!("detection '{name}'")),
-            (None, None) => None,
-        };
-        let run = run_id.as_ref().map(|id| format!("run {id}"));
-        [message, detection, run].into_iter().flatten().collect::<Vec<_>>().join(", ")
-    }
 }
 
 /// An event that is none of the accepted shapes.
@@ -80,7 +63,7 @@ impl UnknownShape {
 
     pub fn new(what: Option<&'static str>, event: &Object<'_>) -> Self {
         const SHOWN: usize = 10;
-        let keys = event.names().take(SHOWN).map(|name| label(name, 64)).collect();
+        let keys = event.names().take(SHOWN).map(|name| printable(name, 64)).collect();
         Self { what, keys, bytes: event.json.len() }
     }
 }

@@ -1,259 +1,488 @@
-//! What became of a delivery in this invocation: the content of its result line and of the direct answer.
+//! What became of a delivery in this invocation. Built once; the log line, the direct answer and a probe's answer are
+//! this same report.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::attempt::Timings;
-use super::destination::{Destination, Filter};
-use super::failure::Finding;
-use super::outcome::{Kind, Outcome};
-use super::problem::label;
+use serde::{Serialize, Serializer};
+
+use super::attempt::{Attempt, Timings};
+use super::destination::Filter;
+use super::failure::{Code, Failure, Level, Next, in_words};
+use super::outcome::{About, Kind, Severity};
+use super::problem::{printable, quoted};
 use super::record::Origin;
-use super::verdict::{Verdict, verdict};
 
-/// How a delivery ended for this invocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+/// What became of a delivery, or of a record that has none, and where the outcome is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
     Delivered,
-    /// Written to the retry queue for its next attempt.
-    Parked,
-    /// Still in the retry queue, hidden until its next attempt.
-    Waiting,
-    /// Written to the dead-letter queue: a person must act.
-    DeadLettered,
-    /// Not wanted by the destination's options.
-    Filtered,
+    /// In the retry queue, whether just written or still there.
+    Retrying {
+        queue: String,
+        next: SystemTime,
+        until: SystemTime,
+    },
+    DeadLettered {
+        queue: String,
+    },
+    /// The destination's options leave it out.
+    Filtered(Filter),
     /// No route, and nobody has to hear of it.
-    Unrouted,
-    /// Not delivered and nowhere else: its source still has it, or learns of the failure.
-    Kept,
-    /// What came in is no outcome.
-    Refused,
+    Ignored,
+    /// Neither delivered nor in a queue of ours: its source has it, or the caller was told.
+    Returned(Source),
+    /// Not an outcome; with queues it is in the dead-letter queue.
+    Rejected {
+        queue: String,
+    },
 }
 
-impl Settled {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Parked => "parked",
-            Self::Waiting => "waiting",
-            Self::DeadLettered => "dead_lettered",
-            Self::Filtered => "filtered",
-            Self::Unrouted => "unrouted",
-            Self::Kept => "kept",
-            Self::Refused => "refused",
+/// Who has an outcome that is returned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The caller waits for the answer.
+    Caller,
+    /// SNS, EventBridge and other asynchronous callers: Lambda invokes the function again.
+    Lambda,
+    Queue {
+        name: Option<String>,
+        next: Option<SystemTime>,
+    },
+}
+
+impl Source {
+    pub fn of(origin: Origin) -> Self {
+        match origin {
+            Origin::Direct => Self::Caller,
+            Origin::Sns | Origin::EventBridge => Self::Lambda,
+            Origin::Sqs => Self::Queue { name: None, next: None },
         }
     }
 }
 
-/// How grave a line is: ERROR when a person must act, WARN when it will be tried again, INFO otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gravity {
-    Info,
-    Warn,
-    Error,
+impl Fate {
+    /// The log's `result`.
+    pub fn result(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retrying { .. } => "retrying",
+            Self::DeadLettered { .. } => "dead_lettered",
+            Self::Filtered(_) => "filtered",
+            Self::Ignored => "ignored",
+            Self::Returned(_) => "returned",
+            Self::Rejected { .. } => "rejected",
+        }
+    }
+
+    fn is_dead_letter(&self) -> bool {
+        matches!(self, Self::DeadLettered { .. } | Self::Rejected { .. })
+    }
 }
 
-/// What became of one delivery, or of a record that has none.
-#[derive(Debug, Clone)]
-pub struct Report {
-    pub settled: Settled,
-    /// Whether the source may forget the record, as far as this delivery is concerned.
-    pub acknowledged: bool,
-    pub gravity: Gravity,
-    pub destination: Option<String>,
+/// The facts of a case that a report is made of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Case<'a> {
+    pub about: Option<&'a About>,
+    /// Documented fields of the outcome that are missing or odd.
+    pub warnings: &'a [&'static str],
+    /// By which a record is found that is not an outcome.
+    pub message_id: Option<&'a str>,
+    pub destination: Option<&'a str>,
     /// `scheme://host[:port]`.
-    pub host: Option<String>,
-    /// Number of the attempt over the delivery's life; nothing where there was no attempt.
+    pub endpoint: Option<&'a str>,
+    /// Number of the attempt over the delivery's life, if there was one.
     pub attempt: Option<u32>,
-    /// Attempts that the delivery has over its life; nothing without queues, where its source decides.
-    pub attempts_max: Option<u32>,
-    pub status: Option<u16>,
-    pub timings: Option<Timings>,
-    pub finding: Option<Finding>,
-    pub filter: Option<Filter>,
-    /// How long it has been waiting in the retry queue, where it goes on doing so.
-    pub parked_for: Option<Duration>,
-    /// What happens next to what is not settled.
-    pub next: Option<String>,
+    pub tried: Option<&'a Attempt>,
+    /// Since when the delivery, or its outcome, waits.
+    pub since: Option<SystemTime>,
+    /// The destination that this delivery stands in for.
+    pub fallback_for: Option<&'a str>,
+    /// The destination that gets it in place of this one from now on.
+    pub fallback: Option<&'a str>,
+}
+
+/// What became of a delivery in this invocation.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    #[serde(skip)]
+    pub level: Level,
+    /// One sentence that is enough by itself: fate, cause, owner and remedy, and which alert.
+    #[serde(skip)]
+    pub message: String,
+    /// Whether the source may forget the record, as far as this delivery is concerned.
+    #[serde(skip)]
+    pub acknowledged: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "number_or_text")]
+    detection_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detection_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gives_up_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_byte_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_ms: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    maybe_received: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search_id: Option<String>,
 }
 
 impl Report {
-    fn new(settled: Settled, gravity: Gravity) -> Self {
+    /// `failure` is why it is not delivered; `now` is when the report is made.
+    pub fn new(case: &Case<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) -> Self {
+        let level = level(case, fate, failure);
+        let (next, until) = match fate {
+            Fate::Retrying { next, until, .. } => (Some(*next), Some(*until)),
+            Fate::Returned(Source::Queue { next, .. }) => (*next, None),
+            _ => (None, None),
+        };
+        let waits = matches!(fate, Fate::Retrying { .. } | Fate::Returned(Source::Queue { .. }));
         Self {
-            settled,
+            message: sentence(case, fate, failure, level, now),
+            acknowledged: !matches!(fate, Fate::Returned(_)),
+            next_attempt_at: next.map(rfc3339),
+            gives_up_at: until.map(rfc3339),
+            waiting_seconds: case.since.filter(|_| waits).map(|since| seconds_between(since, now)),
+            ..Self::facts(case, Some(fate.result()), failure, level)
+        }
+    }
+
+    /// A test of one destination. It is not a delivery, so it has no result.
+    pub fn probe(case: &Case<'_>, failure: Option<&Failure>, now: SystemTime) -> Self {
+        let level = failure.map_or(Level::Info, |failure| failure.row().level.max(Level::Warn));
+        let id = case.destination.unwrap_or_default();
+        let mut message = format!("probe of {id}: ");
+        match failure {
+            None => {
+                message.push_str("the endpoint took the test message, ");
+                push_answer(&mut message, case);
+                message.push('.');
+            }
+            Some(failure) => {
+                let _ = write!(message, "{}. ", failure.cause());
+                push_remedy(&mut message, failure, level, None);
+            }
+        }
+        if let Some(expires) = case.tried.and_then(|tried| tried.certificate_expires) {
+            let _ = write!(message, " Its certificate is valid until {}.", day(expires));
+            if seconds_between(now, expires) < SOON.as_secs() {
+                let _ = write!(
+                    message,
+                    " Endpoint owner: renew it, it ends in {}.",
+                    in_words(SOON.min(span(now, expires)))
+                );
+            }
+        }
+        let addresses = case.tried.map(|tried| tried.addresses.iter().map(|address| address.ip.to_string()).collect());
+        let facts = Self::facts(case, None, failure, level);
+        Self { message, addresses: addresses.unwrap_or_default(), ..facts }
+    }
+
+    fn facts(case: &Case<'_>, result: Option<&'static str>, failure: Option<&Failure>, level: Level) -> Self {
+        let about = case.about;
+        let timings = case.tried.filter(|_| case.attempt.is_some()).map(|tried| tried.timings);
+        let no_answer = failure.is_some_and(|failure| failure.status.is_none());
+        let addresses = case.tried.filter(|_| no_answer).map(|tried| tried.addresses.as_slice()).unwrap_or_default();
+        let text = |get: fn(&About) -> &Option<String>| about.and_then(|about| get(about).clone());
+        Self {
+            level,
+            message: String::new(),
             acknowledged: true,
-            gravity,
-            destination: None,
-            host: None,
-            attempt: None,
-            attempts_max: None,
-            status: None,
-            timings: None,
-            finding: None,
-            filter: None,
-            parked_for: None,
-            next: None,
+            result,
+            code: failure.map(|failure| failure.row().name),
+            owner: failure.map(|failure| if is_nobodys(failure, level) { NOBODY } else { failure.row().owner.name() }),
+            destination: case.destination.map(ToOwned::to_owned),
+            endpoint: case.endpoint.map(ToOwned::to_owned),
+            severity: about.and_then(|about| about.severity).map(Severity::name),
+            outcome: about.and_then(|about| about.kind).map(Kind::name),
+            detection_id: text(|about| &about.detection_id),
+            detection_name: text(|about| &about.detection_name),
+            run_id: text(|about| &about.run_id),
+            message_id: case.message_id.map(|id| printable(id, 128)),
+            attempt: case.attempt,
+            next_attempt_at: None,
+            gives_up_at: None,
+            status: match failure {
+                Some(failure) => failure.status,
+                None => case.tried.and_then(|tried| tried.result.as_ref().ok().copied()),
+            },
+            addresses: addresses.iter().map(|address| address.ip.to_string()).collect(),
+            dns_ms: timings.and_then(|timings: Timings| timings.dns).map(milliseconds),
+            connect_ms: timings.and_then(|timings| timings.connect).map(milliseconds),
+            first_byte_ms: timings.and_then(|timings| timings.first_byte).map(milliseconds),
+            total_ms: timings.map(|timings| milliseconds(timings.total)),
+            maybe_received: failure.is_some_and(|failure| failure.maybe_received),
+            waiting_seconds: None,
+            fallback: case.fallback_for.map(ToOwned::to_owned),
+            warnings: case.warnings.to_vec(),
+            trace_id: text(|about| &about.trace_id),
+            search_id: text(|about| &about.search_id),
         }
-    }
-
-    pub fn filtered(destination: &Destination, filter: Filter) -> Self {
-        Self { filter: Some(filter), ..Self::new(Settled::Filtered, Gravity::Info) }
-            .at(&destination.id, destination.endpoint.origin())
-    }
-
-    /// No route, and nobody has to hear of it.
-    pub fn unrouted() -> Self {
-        Self::new(Settled::Unrouted, Gravity::Info)
-    }
-
-    /// What a finding means for the source that handed the outcome over.
-    pub fn of(finding: Finding, origin: Origin) -> Self {
-        let verdict = verdict(&finding);
-        let (settled, gravity) = match (&finding, verdict) {
-            (_, Verdict::Delivered) => {
-                return Self { finding: Some(finding), ..Self::new(Settled::Delivered, Gravity::Info) };
-            }
-            (Finding::Refused(_), _) => (Settled::Refused, Gravity::Error),
-            (_, Verdict::Permanent) => (Settled::Kept, Gravity::Error),
-            (_, Verdict::Retry { .. } | Verdict::RefreshSecrets { .. } | Verdict::Keep) => {
-                let tried_again = origin != Origin::Direct && !finding.needs_a_person();
-                (Settled::Kept, if tried_again { Gravity::Warn } else { Gravity::Error })
-            }
-        };
-        Self {
-            acknowledged: false,
-            next: Some(origin_next(origin).to_owned()),
-            finding: Some(finding),
-            ..Self::new(settled, gravity)
-        }
-    }
-
-    /// A fault of ours: its message stays in its queue, hidden for a while.
-    pub fn hidden(finding: Finding, wait: Duration) -> Self {
-        let next = format!("it stays in its queue, next try in {}", in_words(wait));
-        Self { next: Some(next), ..Self::of(finding, Origin::Sqs) }
-    }
-
-    /// It will be tried again after a wait: from the retry queue, parked there just now or waiting there already.
-    pub fn again(settled: Settled, finding: Finding, wait: Duration) -> Self {
-        let gravity = match finding {
-            // On purpose.
-            Finding::Paused => Gravity::Info,
-            _ if finding.needs_a_person() => Gravity::Error,
-            _ => Gravity::Warn,
-        };
-        let next = format!("next try in {}", in_words(wait));
-        Self {
-            acknowledged: settled == Settled::Parked,
-            next: Some(next),
-            finding: Some(finding),
-            ..Self::new(settled, gravity)
-        }
-    }
-
-    /// A person must act: it is in the dead-letter queue.
-    pub fn dead_lettered(finding: Finding) -> Self {
-        let settled = if matches!(finding, Finding::Refused(_)) { Settled::Refused } else { Settled::DeadLettered };
-        let next = "it is in the dead-letter queue".to_owned();
-        Self { next: Some(next), finding: Some(finding), ..Self::new(settled, Gravity::Error) }
-    }
-
-    #[must_use]
-    pub fn at(mut self, destination: &str, host: &str) -> Self {
-        self.destination = Some(destination.to_owned());
-        self.host = Some(host.to_owned());
-        self
-    }
-
-    #[must_use]
-    pub fn attempted(mut self, attempt: u32, attempts_max: Option<u32>, timings: Timings) -> Self {
-        self.status = self.finding.as_ref().and_then(Finding::status);
-        self.attempt = Some(attempt);
-        self.attempts_max = attempts_max;
-        self.timings = Some(timings);
-        self
-    }
-
-    /// Whether it now lies in the dead-letter queue.
-    pub fn is_dead_letter(&self) -> bool {
-        self.settled == Settled::DeadLettered || (self.settled == Settled::Refused && self.acknowledged)
-    }
-
-    /// One sentence (or two, with the remedy) that is enough by itself.
-    pub fn sentence(&self, outcome: Option<&Outcome>) -> String {
-        let mut text = String::new();
-        match (&self.destination, &self.host) {
-            (Some(id), Some(host)) => text.push_str(&format!("{id} ({host}): ")),
-            (Some(id), None) => text.push_str(&format!("{id}: ")),
-            _ => {}
-        }
-        match (self.settled, self.finding.as_ref().and_then(Finding::cause)) {
-            (_, Some(cause)) => {
-                text.push_str(&cause);
-                if let Some(timings) = self.timings.filter(|_| self.finding.as_ref().is_some_and(Finding::is_timeout)) {
-                    let _ = write!(text, " (it was given {:.0} s)", timings.total.as_secs_f64());
-                }
-                if let Some(excerpt) = self.finding.as_ref().and_then(Finding::excerpt) {
-                    let _ = write!(text, " (it says: {excerpt})");
-                }
-            }
-            (Settled::Filtered, _) => text.push_str(match self.filter {
-                Some(Filter::Outcomes) => "not sent, the destination's `outcomes` leave it out",
-                Some(Filter::MinSeverity) => "not sent, it is below the destination's `min_severity`",
-                Some(Filter::Inactive) | None => "not sent, the destination is inactive",
-            }),
-            (Settled::Unrouted, _) => text.push_str("not sent, there is no route for it"),
-            (..) => {
-                text.push_str("delivered");
-                if let (Some(status), Some(timings)) = (self.status, self.timings) {
-                    let _ = write!(text, ", HTTP {status} after {} ms", timings.total.as_millis());
-                }
-            }
-        }
-        if let Some(attempt) = self.attempt.filter(|_| self.settled != Settled::Delivered) {
-            let _ = write!(text, ", attempt {attempt}");
-            if let Some(max) = self.attempts_max {
-                let _ = write!(text, " of {max}");
-            }
-        }
-        if let Some(outcome) = outcome {
-            let _ = write!(text, ", for detection {}", label(&outcome.detection_id, 64));
-            if let Some(name) = &outcome.about.detection_name {
-                let _ = write!(text, " '{name}'");
-            }
-            if outcome.kind() == Kind::Error {
-                text.push_str(", which itself failed (its outcome is ERROR)");
-            }
-        }
-        if let Some(next) = &self.next {
-            let _ = write!(text, "; {next}");
-        }
-        text.push('.');
-        if let Some(code) = self.finding.as_ref().and_then(Finding::code) {
-            let _ = write!(text, " {}", code.remedy());
-        }
-        text
     }
 }
 
-/// What happens next to an outcome that is neither delivered nor in a queue of ours.
-fn origin_next(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Direct => "the invocation fails, its caller has to try again",
-        Origin::Sqs => "it stays in its queue and comes again after the visibility timeout",
-        Origin::Sns | Origin::EventBridge => "the invocation fails, Lambda tries it again",
+/// A certificate that ends sooner is one to renew. They live 47 days at most from 2029.
+const SOON: Duration = Duration::from_secs(21 * 24 * 60 * 60);
+
+const NOBODY: &str = "nobody yet";
+
+/// ERROR as soon as a person must act, WARN where time alone may mend it, INFO for the rest.
+fn level(case: &Case<'_>, fate: &Fate, failure: Option<&Failure>) -> Level {
+    let Some(failure) = failure else { return Level::Info };
+    let is_grave = case.about.and_then(|about| about.severity).is_some_and(|severity| severity >= Severity::High);
+    match fate {
+        Fate::DeadLettered { .. } | Fate::Rejected { .. } | Fate::Returned(Source::Caller) => Level::Error,
+        // A HIGH alert that nobody hears of is worth a warning, even if the pause is meant.
+        Fate::Retrying { .. } if failure.code == Code::DestinationPaused && is_grave => Level::Warn,
+        _ => failure.row().level,
     }
 }
 
-/// A wait as a person says it.
-fn in_words(wait: Duration) -> String {
-    match wait.as_secs() {
-        seconds @ 0..=119 => format!("{seconds} s"),
-        seconds @ 120..=7199 => format!("{} m", (seconds + 30) / 60),
-        seconds => format!("{:.1} h", Duration::from_secs(seconds).as_secs_f64() / 3600.0),
+/// Whether time alone may mend it.
+fn is_nobodys(failure: &Failure, level: Level) -> bool {
+    level == Level::Warn && failure.row().level == Level::Warn
+}
+
+/// `<destination> <FATE>: <cause>. <owner>: <remedy>. <which alert>.`
+fn sentence(case: &Case<'_>, fate: &Fate, failure: Option<&Failure>, level: Level, now: SystemTime) -> String {
+    let mut text = String::with_capacity(256);
+    if let Some(id) = case.destination {
+        let _ = write!(text, "{id} ");
+    }
+    push_fate(&mut text, case, fate, failure, now);
+    text.push_str(": ");
+    match failure {
+        Some(failure) => {
+            if let (Fate::Rejected { .. } | Fate::Returned(_), Some(id)) = (fate, case.message_id) {
+                let _ = write!(text, "message {}: ", printable(id, 128));
+            }
+            text.push_str(&failure.cause());
+        }
+        None => push_success(&mut text, case, fate),
+    }
+    if let Some(to) = case.fallback {
+        let _ = write!(text, "; its fallback {to} gets the alert, too");
+    }
+    if let Some(of) = case.fallback_for {
+        let _ = write!(text, " (as the fallback of {of})");
+    }
+    text.push_str(". ");
+    if let Some(failure) = failure {
+        let redrive = fate.is_dead_letter().then(|| redrive(case, failure));
+        push_remedy(&mut text, failure, level, redrive.flatten().as_deref());
+        text.push(' ');
+    }
+    if matches!(fate, Fate::Returned(Source::Caller)) {
+        text.push_str("Whoever called must send the outcome again. ");
+    }
+    push_alert(&mut text, case.about);
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn push_fate(text: &mut String, case: &Case<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) {
+    let since = case.since.filter(|since| seconds_between(*since, now) > 0);
+    let _ = match fate {
+        Fate::Delivered => write!(text, "DELIVERED"),
+        Fate::Filtered(_) | Fate::Ignored => write!(text, "NOT SENT"),
+        Fate::Retrying { queue, next, until } => {
+            let waits = failure.is_some_and(|failure| failure.row().next == Next::Wait);
+            let tried = if case.attempt.is_some() { "NOT DELIVERED" } else { "NOT TRIED" };
+            let verb = if waits { "waiting" } else { "retrying" };
+            let _ = write!(text, "{tried}, {verb} in queue {queue} (");
+            if let Some(since) = since {
+                let word = if waits { "waiting" } else { "failing" };
+                let _ = write!(text, "{word} since {}, ", clock(since, now));
+            }
+            write!(text, "next try {}, until {})", clock(*next, now), clock(*until, now))
+        }
+        Fate::DeadLettered { queue } => {
+            let _ = write!(text, "DEAD-LETTERED in queue {queue}");
+            match since {
+                Some(since) => write!(text, " (failing since {})", clock(since, now)),
+                None => Ok(()),
+            }
+        }
+        Fate::Rejected { queue } => write!(text, "REJECTED, dead-lettered in queue {queue}"),
+        Fate::Returned(Source::Caller) => write!(text, "NOT DELIVERED AND NOT KEPT"),
+        Fate::Returned(Source::Lambda) => {
+            write!(text, "NOT DELIVERED, returned to Lambda (which invokes the function again)")
+        }
+        Fate::Returned(Source::Queue { name, next }) => {
+            text.push_str("NOT DELIVERED, still in its queue");
+            if let Some(name) = name {
+                let _ = write!(text, " {name}");
+            }
+            match next {
+                Some(next) => write!(text, " (next receive at {})", clock(*next, now)),
+                None => write!(text, " (next receive after its visibility timeout)"),
+            }
+        }
+    };
+}
+
+fn push_success(text: &mut String, case: &Case<'_>, fate: &Fate) {
+    match fate {
+        Fate::Filtered(Filter::Outcomes) => text.push_str("the destination's `outcomes` leave this one out"),
+        Fate::Filtered(Filter::MinSeverity) => text.push_str("it is below the destination's `min_severity`"),
+        Fate::Filtered(Filter::Inactive) => text.push_str("the destination is not `active`"),
+        Fate::Ignored if case.about.and_then(|about| about.kind) == Some(Kind::NotMatched) => {
+            text.push_str("the detection has no route, and its run found nothing");
+        }
+        Fate::Ignored => text.push_str("the detection has no route, and UNROUTED=ignore says that this is meant"),
+        _ => push_answer(text, case),
     }
 }
 
-#[cfg(test)]
-mod tests;
+fn push_answer(text: &mut String, case: &Case<'_>) {
+    if let Some(tried) = case.tried
+        && let Ok(status) = tried.result
+    {
+        let _ = write!(text, "HTTP {status} after {} ms", tried.timings.total.as_millis());
+    }
+}
+
+fn push_remedy(text: &mut String, failure: &Failure, level: Level, then: Option<&str>) {
+    let (owner, remedy) = (failure.row().owner.name(), failure.remedy());
+    if is_nobodys(failure, level) {
+        let _ = write!(text, "Nobody must act yet; if it goes on, {owner}: {remedy}");
+    } else {
+        let mut letters = owner.chars();
+        text.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        let _ = write!(text, "{}: {remedy}", letters.as_str());
+    }
+    if let Some(then) = then {
+        text.push_str(then);
+    }
+    text.push('.');
+}
+
+/// How a dead letter is delivered once more; nothing for what is not an outcome, which would be rejected again.
+fn redrive(case: &Case<'_>, failure: &Failure) -> Option<String> {
+    if matches!(failure.code, Code::InvalidOutcome | Code::UnknownEvent) {
+        return None;
+    }
+    let to = case.destination.map(|id| format!("\"destination\": \"{id}\", ")).unwrap_or_default();
+    Some(format!(
+        ", then redrive: invoke this function with {{\"redrive\": {{{to}\"code\": \"{}\"}}}}",
+        failure.row().name
+    ))
+}
+
+/// Which alert it is about. Texts of the payload are quoted, so that none can pass for a part of the sentence.
+fn push_alert(text: &mut String, about: Option<&About>) {
+    let Some(about) = about else { return };
+    if about.detection_id.is_none() && about.detection_name.is_none() && about.run_id.is_none() {
+        return;
+    }
+    if let Some(severity) = about.severity.filter(|severity| *severity != Severity::Unknown) {
+        let _ = write!(text, "{} ", severity.name());
+    }
+    text.push_str(match about.kind {
+        Some(Kind::NotMatched) => "outcome NOT_MATCHED",
+        Some(Kind::Error) => "alert (the run ended in ERROR)",
+        _ => "alert",
+    });
+    if about.detection_id.is_some() || about.detection_name.is_some() {
+        text.push_str(" of detection");
+    }
+    if let Some(id) = &about.detection_id {
+        let _ = write!(text, " {}", plain_or_quoted(id));
+    }
+    if let Some(name) = &about.detection_name {
+        let _ = write!(text, " {}", quoted(name));
+    }
+    if let Some(run) = &about.run_id {
+        let _ = write!(text, ", run {}", plain_or_quoted(run));
+    }
+    text.push('.');
+}
+
+/// An id stands as it is where it cannot be taken for anything else.
+fn plain_or_quoted(id: &str) -> String {
+    let plain = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_:/#".contains(&b));
+    if plain { id.to_owned() } else { quoted(id) }
+}
+
+/// A number stays a number in the log, as queries expect of it. "007" is another id than 7.
+fn number_or_text<S: Serializer>(id: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let id = id.as_deref().unwrap_or_default();
+    match id.parse::<i64>() {
+        Ok(number) if number.to_string() == id => serializer.serialize_i64(number),
+        _ => serializer.serialize_str(id),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn span(from: SystemTime, to: SystemTime) -> Duration {
+    to.duration_since(from).unwrap_or_default()
+}
+
+fn seconds_between(from: SystemTime, to: SystemTime) -> u64 {
+    span(from, to).as_secs()
+}
+
+fn timestamp(time: SystemTime) -> jiff::Timestamp {
+    // No clock of ours is out of its range.
+    jiff::Timestamp::try_from(time).unwrap_or_default()
+}
+
+/// A time for queries: RFC 3339 in UTC, in whole seconds.
+pub fn rfc3339(time: SystemTime) -> String {
+    timestamp(time).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A time for people: with its day where that is another one than today.
+pub fn clock(time: SystemTime, now: SystemTime) -> String {
+    let (time, now) = (timestamp(time), timestamp(now));
+    let is_today = time.strftime("%F").to_string() == now.strftime("%F").to_string();
+    time.strftime(if is_today { "%H:%M:%S UTC" } else { "%d %b %H:%M UTC" }).to_string()
+}
+
+/// A certificate's limit.
+pub fn day(time: SystemTime) -> String {
+    timestamp(time).strftime("%d %b %Y %H:%M UTC").to_string()
+}

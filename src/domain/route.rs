@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::destination::{Destination, Filter, ID_EXPECTED, is_id};
 use super::document::Document;
+use super::failure::{Code, Failure};
 use super::outcome::Outcome;
-use super::problem::Problem;
+use super::problem::{Problem, sentence};
 
 /// The destinations of one detection, and what is wrong with the rest of the list.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -46,46 +47,24 @@ pub enum Unrouted {
     Ignore,
 }
 
-/// One turn of an outcome: a destination, or what stands in its place.
-pub enum Turn {
+/// One delivery to make, or why it cannot be made.
+pub enum Delivery {
+    /// A paused destination is one to send to, too: whoever sends asks it.
     Send(Arc<Destination>),
     Filtered(Arc<Destination>, Filter),
-    /// Under maintenance: it waits without an attempt.
-    Paused {
-        id: String,
-    },
-    /// It waited for a destination that is no longer active.
-    Inactive {
-        id: String,
-    },
-    /// The destination has problems of its own.
-    Invalid {
-        id: String,
-        problems: Vec<Problem>,
-    },
-    /// The route names a destination that does not exist.
-    Unknown {
-        id: String,
-    },
-    /// The route itself has problems.
-    InvalidRoute {
-        problems: Vec<Problem>,
-    },
-    /// It would be given up, but only by what is known from before: the registry cannot be read.
-    Doubtful {
-        id: Option<String>,
-        reason: String,
+    Failed {
+        /// An id that may be shown.
+        destination: Option<String>,
+        failure: Failure,
     },
 }
 
-impl Turn {
+impl Delivery {
     /// The destination's id, fit for a log line and a queue's attribute.
     pub fn id(&self) -> Option<&str> {
         match self {
             Self::Send(destination) | Self::Filtered(destination, _) => Some(&destination.id),
-            Self::Paused { id } | Self::Inactive { id } | Self::Invalid { id, .. } | Self::Unknown { id } => Some(id),
-            Self::InvalidRoute { .. } => None,
-            Self::Doubtful { id, .. } => id.as_deref(),
+            Self::Failed { destination, .. } => destination.as_deref(),
         }
     }
 }
@@ -97,47 +76,39 @@ fn shown(id: &str) -> String {
     if is_id(id) { id } else { NO_ID }.to_owned()
 }
 
-/// What the document says about an outcome. No turn at all means that there is no route.
-pub fn turns(document: &Document, outcome: &Outcome) -> Vec<Turn> {
-    let turn = |id: &String| match document.destinations.get(id) {
-        None => Turn::Unknown { id: shown(id) },
-        Some(Err(problems)) => Turn::Invalid { id: shown(id), problems: problems.clone() },
-        Some(Ok(destination)) => match destination.filter(outcome) {
-            Some(filter) => Turn::Filtered(destination.clone(), filter),
-            None if destination.paused => Turn::Paused { id: id.clone() },
-            None => Turn::Send(destination.clone()),
+/// The deliveries of an outcome, as the document says. None at all means that there is no route.
+pub fn deliveries(document: &Document, outcome: &Outcome) -> Vec<Delivery> {
+    let to = |id: &String| match delivery(document, id) {
+        Delivery::Send(destination) => match destination.filter(outcome) {
+            Some(filter) => Delivery::Filtered(destination, filter),
+            None => Delivery::Send(destination),
+        },
+        other => match document.destinations.get(id) {
+            Some(Ok(destination)) if !destination.active => Delivery::Filtered(destination.clone(), Filter::Inactive),
+            _ => other,
         },
     };
     let Some(routes) = &document.routes else {
-        return document.destinations.keys().map(turn).collect();
+        return document.destinations.keys().map(to).collect();
     };
     let Some(route) = routes.get(&outcome.detection_id).or_else(|| routes.get("*")) else {
         return Vec::new();
     };
-    let mut turns: Vec<_> = route.destinations.iter().map(turn).collect();
+    let mut deliveries: Vec<_> = route.destinations.iter().map(to).collect();
     if !route.problems.is_empty() {
-        turns.push(Turn::InvalidRoute { problems: route.problems.clone() });
+        let failure = Failure::new(Code::RouteInvalid).with("problems", sentence(&route.problems));
+        deliveries.push(Delivery::Failed { destination: None, failure });
     }
-    turns
+    deliveries
 }
 
-/// What the document says about a probe: maintenance is no obstacle, it is the time for one.
-pub fn probe_turn(document: &Document, id: &str) -> Turn {
-    match (single_turn(document, id), document.destinations.get(id)) {
-        (Turn::Paused { .. }, Some(Ok(destination))) => Turn::Send(destination.clone()),
-        (turn, _) => turn,
-    }
-}
-
-/// What the document says about a delivery that waited for one destination.
-pub fn single_turn(document: &Document, id: &str) -> Turn {
-    let entry = document.destinations.get(id);
-    let id = shown(id);
-    match entry {
-        None => Turn::Unknown { id },
-        Some(Err(problems)) => Turn::Invalid { id, problems: problems.clone() },
-        Some(Ok(destination)) if !destination.active => Turn::Inactive { id },
-        Some(Ok(destination)) if destination.paused => Turn::Paused { id },
-        Some(Ok(destination)) => Turn::Send(destination.clone()),
+/// The delivery to one destination, whatever the outcome: its filters were applied when the delivery was written.
+pub fn delivery(document: &Document, id: &str) -> Delivery {
+    let failed = |failure| Delivery::Failed { destination: Some(shown(id)), failure };
+    match document.destinations.get(id) {
+        None => failed(Failure::new(Code::DestinationUnknown)),
+        Some(Err(problems)) => failed(Failure::new(Code::DestinationInvalid).with("problems", sentence(problems))),
+        Some(Ok(destination)) if !destination.active => failed(Failure::new(Code::DestinationInactive)),
+        Some(Ok(destination)) => Delivery::Send(destination.clone()),
     }
 }

@@ -4,11 +4,9 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 
-use crate::deliver::RecordReport;
-use crate::domain::check::CheckReport;
-use crate::domain::probe::ProbeReport;
-use crate::domain::record::Record;
-use crate::domain::report::{Report, Settled};
+use crate::deliver::{AdminAnswer, RecordReport};
+use crate::domain::record::{Record, UnknownShape};
+use crate::domain::report::Report;
 
 /// The answer to an invocation that succeeded.
 #[derive(Debug, Serialize)]
@@ -19,9 +17,10 @@ pub enum Answer {
     /// A single outcome: what became of it.
     One(Box<OutcomeReport>),
     Several(Vec<OutcomeReport>),
+    /// An event of unknown shape.
+    Rejected(Box<DeliveryReport>),
     /// What an administrator asked for.
-    Probe(ProbeReport),
-    Check(CheckReport),
+    Admin(AdminAnswer),
 }
 
 /// What became of an outcome.
@@ -32,24 +31,18 @@ pub struct OutcomeReport {
     deliveries: Vec<DeliveryReport>,
 }
 
+/// A delivery's report, with its sentence.
 #[derive(Debug, Serialize)]
-struct DeliveryReport {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<String>,
-    result: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    elapsed_ms: Option<u128>,
+pub struct DeliveryReport {
+    message: String,
+    #[serde(flatten)]
+    report: Report,
 }
 
 /// Why an invocation fails. The text reaches whoever invoked the function, so it is fixed.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationFailed {
-    #[error(
-        "the event has no known shape. Expected is {}. By hand: {{\"probe\": \"DESTINATION\"}} and {{\"check\": true}}.",
-        crate::domain::record::UnknownShape::ACCEPTED
-    )]
+    #[error("the event has no known shape: expected {}", UnknownShape::ACCEPTED)]
     UnknownShape,
     #[error("an error inside the function; its log says where")]
     Panic,
@@ -102,22 +95,24 @@ pub(super) fn reports(outcomes: Vec<(Record, RecordReport)>) -> Result<Answer, I
     })
 }
 
+/// The answer to an event of unknown shape that is in the dead-letter queue: its report, so that nobody tries it again.
+pub(super) fn rejected(record: RecordReport) -> Result<Answer, InvocationFailed> {
+    let report = record.reports.into_iter().next().ok_or(InvocationFailed::UnknownShape)?;
+    Ok(Answer::Rejected(Box::new(DeliveryReport::of(report))))
+}
+
 impl OutcomeReport {
     fn of(report: RecordReport) -> Self {
-        let delivery = |report: Report| DeliveryReport {
-            destination: report.destination,
-            result: match report.settled {
-                // Spelled for people; the log's field is spelled for queries.
-                Settled::DeadLettered => "dead-lettered",
-                settled => settled.name(),
-            },
-            status: report.status,
-            elapsed_ms: report.timings.map(|timings| timings.total.as_millis()),
-        };
         Self {
             run_id: report.run_id,
             webhook_id: report.webhook_id,
-            deliveries: report.reports.into_iter().map(delivery).collect(),
+            deliveries: report.reports.into_iter().map(DeliveryReport::of).collect(),
         }
+    }
+}
+
+impl DeliveryReport {
+    fn of(report: Report) -> Self {
+        Self { message: report.message.clone(), report }
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::domain::admin::Request;
 use crate::domain::json::{Object, items, string};
 use crate::domain::outcome::{Outcome, Rejected, resembles};
 use crate::domain::problem::Problem;
@@ -18,10 +19,8 @@ use crate::domain::record::{Message, Orders, Origin, QueueName, Record, UnknownS
 #[derive(Debug)]
 pub(super) enum Event {
     Outcomes(Outcomes),
-    /// A test of one destination, by its id.
-    Probe(String),
-    /// A test of everything that is configured.
-    Check,
+    /// What an administrator asks by hand, or what is wrong with it.
+    Admin(Result<Request, Problem>),
 }
 
 /// What is to be delivered.
@@ -75,13 +74,9 @@ pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
 }
 
 /// What an administrator asks by hand. No other envelope may carry it: whoever can send outcomes must not be able to
-/// make the function probe.
+/// make the function probe or redrive.
 fn asked(fields: &Object<'_>) -> Option<Event> {
-    match (fields.get("probe"), fields.get("check")) {
-        (Some(id), None) => string(id).map(Event::Probe),
-        (None, Some(check)) if check.get() == "true" => Some(Event::Check),
-        _ => None,
-    }
+    Request::parse(fields).map(Event::Admin)
 }
 
 /// What a JSON text is.

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::answer::{self, Answer, InvocationFailed};
 use super::envelope::{Event, Outcomes, open};
-use crate::deliver::{App, Deadline, check, probe, record};
+use crate::deliver::{App, Deadline, answer_admin, record};
 use crate::domain::record::Record;
 use crate::telemetry::Invocation;
 
@@ -25,13 +25,14 @@ async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, 
     let deadline = Deadline::of_invocation(event.context.deadline);
     let Outcomes { is_batch, records } = match open(&event.payload) {
         Ok(Event::Outcomes(outcomes)) => outcomes,
-        Ok(Event::Probe(id)) => return Ok(Answer::Probe(probe(app, &id, &event.context.request_id, deadline).await)),
-        Ok(Event::Check) => return Ok(Answer::Check(check(app, deadline).await)),
+        Ok(Event::Admin(request)) => {
+            return Ok(Answer::Admin(answer_admin(app, request, &event.context.request_id, deadline).await));
+        }
+        // It is dead-lettered as it came.
         Err(shape) => {
             let unknown = Record::unknown(&event.payload, &shape);
             let report = record(app, &unknown, deadline).await;
-            let failed = Err(InvocationFailed::UnknownShape);
-            return if report.acknowledged() { answer::reports(vec![(unknown, report)]) } else { failed };
+            return if report.acknowledged() { answer::rejected(report) } else { Err(InvocationFailed::UnknownShape) };
         }
     };
     let reports = join_all(records.iter().map(|item| record(app, item, deadline))).await;

@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::tls::{self, Authorities};
 use super::webhook::ClientUnavailable;
+use crate::domain::failure::AwsReason;
 
 /// Writes to SQS at once. With every receiver down, 500 deliveries opened 600 TLS connections to it, and on a small
 /// function many of their writes timed out.
@@ -102,13 +103,15 @@ pub fn config(settings: &AwsSettings) -> Result<SdkConfig, ClientUnavailable> {
 #[derive(Debug)]
 pub(super) struct Service<C> {
     client: LazyLock<C, Box<dyn FnOnce() -> C + Send>>,
+    region: Option<Region>,
     places: Semaphore,
 }
 
 impl<C: 'static> Service<C> {
     pub(super) fn new(config: &SdkConfig, at_once: usize, new: fn(&SdkConfig) -> C) -> Self {
         let config = config.clone();
-        Self { client: LazyLock::new(Box::new(move || new(&config))), places: Semaphore::new(at_once) }
+        let region = config.region().cloned();
+        Self { client: LazyLock::new(Box::new(move || new(&config))), region, places: Semaphore::new(at_once) }
     }
 
     /// Waits for a place and returns the client, for one call.
@@ -119,6 +122,13 @@ impl<C: 'static> Service<C> {
         // The semaphore is never closed.
         let permit = self.places.acquire().await.ok();
         Place { client: &self.client, _permit: permit }
+    }
+}
+
+impl<C> Service<C> {
+    /// For people: a name alone leaves open where it is.
+    pub(super) fn region(&self) -> &str {
+        self.region.as_ref().map_or("no region", Region::as_ref)
     }
 }
 
@@ -133,6 +143,47 @@ impl<C> Deref for Place<'_, C> {
 
     fn deref(&self) -> &C {
         self.client
+    }
+}
+
+/// Why a call failed. Several reasons share an error code and are told apart by the message's words alone; the message is
+/// not shown, because it repeats identities that are nobody's business in a log.
+pub(super) fn reason(code: Option<&str>, message: Option<&str>) -> AwsReason {
+    let Some(code) = code else { return AwsReason::NoPath };
+    let message = message.unwrap_or_default().to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    let is = |names: &[&str]| names.iter().any(|name| code.contains(name));
+    if is(&["Kms", "KMS"]) || (is(&["AccessDenied"]) && says(&["kms"])) {
+        AwsReason::KmsDenied
+    } else if is(&["AccessDenied", "NotAuthorized", "AuthorizationError"]) {
+        AwsReason::AccessDenied
+    } else if says(&["marked for deletion", "marked deleted", "scheduled for deletion"])
+        || is(&["QueueDeletedRecently"])
+    {
+        AwsReason::Deleted
+    } else if is(&["ResourceNotFound", "NonExistentQueue", "QueueDoesNotExist"]) {
+        if says(&["staging label", "awscurrent"]) { AwsReason::NoVersion } else { AwsReason::NotFound }
+    } else if is(&[
+        "Throttl",
+        "TooManyRequests",
+        "RequestLimitExceeded",
+        "ProvisionedThroughputExceeded",
+        "SlowDown",
+        "OverLimit",
+    ]) {
+        AwsReason::Throttled
+    } else if is(&[
+        "UnrecognizedClient",
+        "InvalidClientTokenId",
+        "InvalidSignature",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "IncompleteSignature",
+        "MissingAuthenticationToken",
+    ]) {
+        AwsReason::NoCredentials
+    } else {
+        AwsReason::Other
     }
 }
 

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Host;
 
-use super::names::{NAMES, NameUnresolved};
-use super::trace;
-use crate::domain::address::{AllowedNetworks, Blocked, check};
+use super::names::NAMES;
+pub(super) use super::names::NameUnresolved;
+use super::progress;
+use crate::domain::address::{AllowedNetworks, Blocked, check, why};
 use crate::domain::attempt::Address;
+use crate::domain::failure::{Code, Failure};
 use crate::telemetry;
 
 /// Checks every address that one client dials; the client for `http://` has a stricter guard of its own.
@@ -25,7 +27,25 @@ pub(super) struct Guard {
 /// The guard blocks every address of a host.
 #[derive(Debug, thiserror::Error)]
 #[error("every address of the host is blocked")]
-pub(super) struct AddressBlocked(pub(super) Blocked);
+pub(super) struct AddressBlocked {
+    ip: IpAddr,
+    blocked: Blocked,
+}
+
+impl AddressBlocked {
+    pub(super) fn of(address: &Address) -> Option<Self> {
+        address.blocked.map(|blocked| Self { ip: address.ip, blocked })
+    }
+
+    pub(super) fn failure(&self) -> Failure {
+        let code = match self.blocked {
+            Blocked::Forbidden => Code::AddressForbidden,
+            Blocked::Private => Code::AddressPrivate,
+            Blocked::PlainHttp => Code::PlainHttp,
+        };
+        Failure::new(code).with("address", self.ip).with("why", why(self.ip))
+    }
+}
 
 impl Guard {
     pub(super) fn new(allowed: Arc<AllowedNetworks>, plain_http: bool) -> Self {
@@ -53,8 +73,8 @@ impl Guard {
         addresses: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
         let checked: Vec<_> = addresses.iter().map(|address| self.address(address.ip())).collect();
-        trace::led_to(checked.iter().copied());
-        let blocked = checked.iter().rev().find_map(|address| address.blocked);
+        progress::led_to(checked.iter().copied());
+        let blocked = checked.iter().rev().find_map(AddressBlocked::of);
         let allowed: Vec<_> = addresses
             .into_iter()
             .zip(&checked)
@@ -62,7 +82,7 @@ impl Guard {
             .map(|(address, _)| address)
             .collect();
         match blocked {
-            Some(blocked) if allowed.is_empty() => Err(AddressBlocked(blocked).into()),
+            Some(blocked) if allowed.is_empty() => Err(blocked.into()),
             Some(_) => {
                 telemetry::mixed_addresses(host, checked.len() - allowed.len());
                 Ok(allowed)
@@ -77,9 +97,9 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
-            trace::resolving();
+            progress::resolving();
             let addresses = NAMES.addresses(name.as_str()).await;
-            trace::resolved();
+            progress::resolved();
             let allowed = shuffled(guard.keep_allowed(name.as_str(), addresses?)?);
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
@@ -122,7 +142,7 @@ mod tests {
     fn a_host_without_an_allowed_address_is_an_error() {
         let guard = Guard::new(Arc::default(), false);
         let error = guard.keep_allowed("h", addresses(&["169.254.169.254"])).unwrap_err();
-        assert_eq!(error.downcast_ref::<AddressBlocked>().unwrap().0, Blocked::Forbidden);
+        assert_eq!(error.downcast_ref::<AddressBlocked>().unwrap().blocked, Blocked::Forbidden);
         assert!(guard.keep_allowed("h", Vec::new()).unwrap_err().is::<NameUnresolved>());
     }
 }

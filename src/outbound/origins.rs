@@ -9,12 +9,12 @@ const KEPT: usize = 256;
 
 /// The first origins that requests went to, at most 256 of them.
 #[derive(Debug, Default)]
-pub struct Origins(Mutex<HashSet<String>>);
+pub(super) struct Origins(Mutex<HashSet<String>>);
 
 impl Origins {
     /// Whether a connection to this origin (`scheme://host[:port]`) is kept; else the request carries
     /// `Connection: close`.
-    pub fn keep_alive(&self, origin: &str) -> bool {
+    pub(super) fn keep_alive(&self, origin: &str) -> bool {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.contains(origin) || (kept.len() < KEPT && kept.insert(origin.to_owned()))
     }

@@ -7,17 +7,20 @@ use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use aws_types::SdkConfig;
 
-use super::aws::{Service, WRITES};
-use crate::domain::record::attribute::{DESTINATION, NOT_BEFORE};
-use crate::domain::record::{Message, Orders, QueueName};
+use super::aws::{Service, WRITES, reason};
+use crate::domain::failure::{AwsReason, Code, Failure};
+use crate::domain::record::{Message, Orders, QueueName, attribute};
 
-/// SQS takes 1 MiB of body and attributes together; this is left for the attributes.
-const MAX_BODY: usize = (1 << 20) - (8 << 10);
+/// SQS takes 1 MiB of body and attributes together.
+const MAX_MESSAGE: usize = 1 << 20;
+
+/// Left for the attributes that are for people.
+const FOR_NOTES: usize = 8 << 10;
 
 /// The longest that SQS holds a new message back (`DelaySeconds`).
 const MAX_DELAY: Duration = Duration::from_secs(900);
 
-/// Where parked and dead-lettered deliveries go.
+/// Where undelivered deliveries go.
 #[derive(Debug, Clone)]
 pub struct QueueUrls {
     pub retry: String,
@@ -28,22 +31,23 @@ pub struct QueueUrls {
 #[derive(Debug)]
 pub struct Queues {
     /// Every write takes a place, a message's visibility as well.
-    sqs: Service<Client>,
-    urls: QueueUrls,
+    pub(super) sqs: Service<Client>,
+    pub(super) urls: QueueUrls,
 }
 
-/// A message was not written; its source must keep it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    #[error("the payload is larger than a queue can take")]
-    TooLarge,
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// What a person reads beside a message; the function itself never does.
+/// What is to be kept: an outcome's body and what is written beside it as message attributes.
 #[derive(Debug, Clone, Default)]
-pub struct Notes {
+pub struct Letter<'a> {
+    pub body: &'a [u8],
+    /// Obeyed: deliver to this destination alone.
+    pub destination: Option<&'a str>,
+    /// Obeyed: it has waited past its schedule once already.
+    pub renewed: bool,
+    /// Obeyed: its fallback has it.
+    pub fallback_sent: bool,
+    /// The destination that it stands in for.
+    pub fallback_for: Option<&'a str>,
+    /// What a person reads beside it; the function itself never does.
     pub code: Option<&'static str>,
     pub status: Option<u16>,
     pub attempt: Option<u32>,
@@ -60,65 +64,63 @@ impl Queues {
         message.queue.as_ref().is_some_and(|queue| queue.is_at(&self.urls.retry))
     }
 
-    /// What a message orders, if it came from the retry queue.
+    /// What a message's attributes say, if it came from the retry queue. A producer's attributes are nobody's orders.
     pub fn orders<'a>(&self, message: &'a Message) -> Option<&'a Orders> {
         message.orders(self.is_retry(message))
     }
 
+    pub fn retry_name(&self) -> &str {
+        name(&self.urls.retry)
+    }
+
+    pub fn dead_letter_name(&self) -> &str {
+        name(&self.urls.dead_letter)
+    }
+
     /// Writes a delivery, or a whole outcome without a destination, to the retry queue.
-    pub async fn park(
-        &self,
-        body: &[u8],
-        destination: Option<&str>,
-        wait: Duration,
-        now: SystemTime,
-        notes: &Notes,
-    ) -> Result<(), WriteError> {
-        let mut attributes = attributes(destination, notes);
-        if wait > MAX_DELAY {
-            let due = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + wait;
-            attributes.push((NOT_BEFORE, "Number", due.as_secs().to_string()));
-        }
+    pub async fn retry(&self, letter: &Letter<'_>, wait: Duration, now: SystemTime) -> Result<(), Failure> {
+        let due = (wait > MAX_DELAY).then(|| now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + wait);
         let delay = i32::try_from(wait.min(MAX_DELAY).as_secs()).unwrap_or(0);
-        self.send(&self.urls.retry, body, attributes, delay, destination).await
+        self.send(&self.urls.retry, letter, due, delay).await
     }
 
     /// Writes what a person must look at to the dead-letter queue.
-    pub async fn dead_letter(&self, body: &[u8], destination: Option<&str>, notes: &Notes) -> Result<(), WriteError> {
-        self.send(&self.urls.dead_letter, body, attributes(destination, notes), 0, None).await
+    pub async fn dead_letter(&self, letter: &Letter<'_>) -> Result<(), Failure> {
+        self.send(&self.urls.dead_letter, letter, None, 0).await
     }
 
-    async fn send(
-        &self,
-        url: &str,
-        body: &[u8],
-        attributes: Vec<(&str, &str, String)>,
-        delay: i32,
-        group: Option<&str>,
-    ) -> Result<(), WriteError> {
-        if body.len() > MAX_BODY {
-            return Err(WriteError::TooLarge);
+    async fn send(&self, url: &str, letter: &Letter<'_>, due: Option<Duration>, delay: i32) -> Result<(), Failure> {
+        let body = std::str::from_utf8(letter.body)
+            .map_err(|_| Failure::of_aws(Code::QueueFailed, queue(url), AwsReason::Other))?;
+        let mut attributes = letter.obeyed(due);
+        if body.len() + FOR_NOTES <= MAX_MESSAGE {
+            attributes.extend(letter.notes());
         }
-        let body =
-            std::str::from_utf8(body).map_err(|_| WriteError::Failed("the payload is no UTF-8 text".to_owned()))?;
-        // The group makes queues fair: many parked deliveries of one destination do not hold up another's.
+        let size = |(name, kind, value): &(&str, &str, String)| name.len() + kind.len() + value.len();
+        if body.len() + attributes.iter().map(size).sum::<usize>() > MAX_MESSAGE {
+            return Err(Failure::new(Code::TooLargeToKeep).with("size", format_args!("{} bytes", body.len())));
+        }
+        // The group makes queues fair: many waiting deliveries of one destination do not hold up another's.
+        let group = letter.destination.filter(|_| url == self.urls.retry).map(Into::into);
         let sqs = self.sqs.client().await;
-        let mut message =
-            sqs.send_message().queue_url(url).message_body(body).set_message_group_id(group.map(Into::into));
+        let mut message = sqs.send_message().queue_url(url).message_body(body).set_message_group_id(group);
         if delay > 0 {
             message = message.delay_seconds(delay);
         }
         for (name, kind, value) in attributes {
-            let value = MessageAttributeValue::builder().data_type(kind).string_value(value).build();
-            message = message.message_attributes(name, value.map_err(|error| WriteError::Failed(error.to_string()))?);
+            // Building it fails without a type alone.
+            if let Ok(value) = MessageAttributeValue::builder().data_type(kind).string_value(value).build() {
+                message = message.message_attributes(name, value);
+            }
         }
-        Box::pin(message.send()).await.map(drop).map_err(|error| failed("written to", url, error.code()))
+        Box::pin(message.send()).await.map(drop).map_err(|error| failed(url, error.code(), error.message()))
     }
 
     /// Hides a received message for a while. That another receive owns it by now is no error.
-    pub async fn hide(&self, message: &Message, wait: Duration) -> Result<(), WriteError> {
+    pub async fn hide(&self, message: &Message, wait: Duration) -> Result<(), Failure> {
         let (Some(queue), Some(receipt)) = (&message.queue, &message.receipt_handle) else {
-            return Err(WriteError::Failed("the message names no queue or receipt".to_owned()));
+            return Err(Failure::of_aws(Code::QueueFailed, "the message's queue", AwsReason::Other)
+                .with("problems", "the message names no queue or receipt"));
         };
         let url = self.url_of(queue);
         let seconds = i32::try_from(wait.as_secs()).unwrap_or(i32::MAX);
@@ -127,7 +129,7 @@ impl Queues {
         match Box::pin(request.visibility_timeout(seconds).send()).await {
             Ok(_) => Ok(()),
             Err(error) if is_not_ours(error.code(), error.message()) => Ok(()),
-            Err(error) => Err(failed("hidden in", &url, error.code())),
+            Err(error) => Err(failed(&url, error.code(), error.message())),
         }
     }
 
@@ -136,6 +138,43 @@ impl Queues {
         let base = self.urls.retry.rsplitn(3, '/').nth(2).unwrap_or_default();
         format!("{base}/{}/{}", queue.account, queue.name)
     }
+}
+
+impl Letter<'_> {
+    fn obeyed(&self, due: Option<Duration>) -> Vec<(&'static str, &'static str, String)> {
+        let text = |name, value: Option<&str>| value.map(|value| (name, "String", value.to_owned()));
+        [
+            text(attribute::DESTINATION, self.destination),
+            text(attribute::FALLBACK_FOR, self.fallback_for),
+            text(attribute::RENEWED, self.renewed.then_some("true")),
+            text(attribute::FALLBACK_SENT, self.fallback_sent.then_some("true")),
+            due.map(|due| (attribute::NOT_BEFORE, "Number", due.as_secs().to_string())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    fn notes(&self) -> impl Iterator<Item = (&'static str, &'static str, String)> {
+        let detail = self.detail.clone().filter(|text| !text.is_empty());
+        [
+            self.code.map(|code| ("outcome-code", "String", code.to_owned())),
+            self.status.map(|status| ("outcome-status", "Number", status.to_string())),
+            self.attempt.map(|attempt| ("outcome-attempt", "Number", attempt.to_string())),
+            detail.map(|text| ("outcome-detail", "String", text)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// A queue's name: the last part of its URL.
+pub fn name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
+}
+
+fn queue(url: &str) -> String {
+    format!("the queue {}", name(url))
 }
 
 /// Whether SQS says that another receive owns the message by now, or that it is gone. The usual answer for a receipt
@@ -148,19 +187,6 @@ fn is_not_ours(code: Option<&str>, message: Option<&str>) -> bool {
     })
 }
 
-fn failed(what: &str, url: &str, code: Option<&str>) -> WriteError {
-    let name = url.rsplit('/').next().unwrap_or_default();
-    WriteError::Failed(format!("a message cannot be {what} {name}: {}", code.unwrap_or("SQS does not answer")))
-}
-
-fn attributes<'a>(destination: Option<&str>, notes: &Notes) -> Vec<(&'a str, &'a str, String)> {
-    let mut attributes = Vec::new();
-    attributes.extend(destination.map(|id| (DESTINATION, "String", id.to_owned())));
-    attributes.extend(notes.code.map(|code| ("outcome-code", "String", code.to_owned())));
-    attributes.extend(notes.status.map(|status| ("outcome-status", "Number", status.to_string())));
-    attributes.extend(notes.attempt.map(|attempt| ("outcome-attempt", "Number", attempt.to_string())));
-    attributes.extend(
-        notes.detail.as_ref().filter(|text| !text.is_empty()).map(|text| ("outcome-detail", "String", text.clone())),
-    );
-    attributes
+fn failed(url: &str, code: Option<&str>, message: Option<&str>) -> Failure {
+    Failure::of_aws(Code::QueueFailed, queue(url), reason(code, message))
 }

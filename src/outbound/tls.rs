@@ -14,7 +14,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
 };
 
-use super::trace;
+use super::progress;
 use super::webhook::ClientUnavailable;
 
 /// Certificate authorities.
@@ -43,16 +43,16 @@ pub fn config(extra: &Authorities) -> Result<ClientConfig, ClientUnavailable> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verifier::new(extra)?))
         .with_client_cert_resolver(Arc::new(NoClientCertificate));
-    Ok(without_sessions(config))
+    Ok(for_probe(config))
 }
 
 /// The same without sessions to resume, which would spare the server from showing its certificate.
-pub(super) fn without_sessions(mut config: ClientConfig) -> ClientConfig {
+pub(super) fn for_probe(mut config: ClientConfig) -> ClientConfig {
     config.resumption = Resumption::store(Arc::new(Sessions(ClientSessionMemoryCache::new(64))));
     config
 }
 
-/// Verifies certificates as rustls does, and notes on which day the server's expires.
+/// Verifies certificates as rustls does, and notes on which day the server's expires, or that nobody else issued it.
 #[derive(Debug)]
 struct Verifier(Arc<WebPkiServerVerifier>);
 
@@ -80,6 +80,11 @@ impl Verifier {
     }
 }
 
+/// Whether a certificate names itself as its issuer.
+fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
+    webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.issuer() == certificate.subject())
+}
+
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -89,9 +94,13 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.0.verify_server_cert(certificate, intermediates, name, ocsp, now)?;
+        let verified = self.0.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        if verified.is_err() && is_self_signed(certificate) {
+            progress::self_signed();
+        }
+        let verified = verified?;
         if let Some(expiry) = self.expiry(certificate, name) {
-            trace::certificate_expires(expiry);
+            progress::certificate_expires(expiry);
         }
         Ok(verified)
     }
@@ -125,7 +134,7 @@ struct NoClientCertificate;
 
 impl ResolvesClientCert for NoClientCertificate {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        trace::client_certificate_demanded();
+        progress::client_certificate_demanded();
         None
     }
 
@@ -141,7 +150,7 @@ struct Sessions(ClientSessionMemoryCache);
 
 impl ClientSessionStore for Sessions {
     fn kx_hint(&self, server: &ServerName<'_>) -> Option<NamedGroup> {
-        trace::handshake_begun();
+        progress::handshake_begun();
         self.0.kx_hint(server)
     }
 
@@ -154,7 +163,7 @@ impl ClientSessionStore for Sessions {
     }
 
     fn tls12_session(&self, server: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        trace::handshake_begun();
+        progress::handshake_begun();
         self.0.tls12_session(server)
     }
 
@@ -167,7 +176,7 @@ impl ClientSessionStore for Sessions {
     }
 
     fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        trace::handshake_begun();
+        progress::handshake_begun();
         self.0.take_tls13_ticket(server)
     }
 }
@@ -175,7 +184,7 @@ impl ClientSessionStore for Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbound::trace::Trace;
+    use crate::outbound::progress::Progress;
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 
     #[tokio::test]
@@ -190,9 +199,9 @@ mod tests {
             let mut params = CertificateParams::new(vec!["soc.example".to_owned()]).unwrap();
             params.not_after = date_time_ymd(year, 12, 31);
             let leaf = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
-            let trace = Trace::default();
+            let progress = Progress::default();
             let verify = async { verifier.verify_server_cert(leaf.der(), &[], &name, &[], UnixTime::now()) };
-            (trace.clone().scope(verify).await.is_ok(), trace.certificate_expires())
+            (progress.clone().scope(verify).await.is_ok(), progress.certificate_expires())
         };
         let day = httpdate::parse_http_date("Sun, 31 Dec 2084 00:00:00 GMT").unwrap();
         assert_eq!(expiry(&trusted, 2084).await, (true, Some(day)));

@@ -1,36 +1,41 @@
-//! One HTTP request to one destination. It states what happened and judges nothing.
+//! One HTTP request to one destination. It states what happened; the failure's row judges it.
 //!
-//! The client's error stays in here: its text holds the URL, and with it the secrets.
+//! The client's error stays in here and in `error`: its text holds the URL, and with it the secrets.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use reqwest::Client;
 use rustls::ClientConfig;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::cause::cause;
-use super::excerpt;
-use super::guard::Guard;
-use super::secrets::Secrets;
-use super::tls;
-use super::trace::{self, Trace};
+use super::guard::{AddressBlocked, Guard};
+use super::origins::Origins;
+use super::progress::{self, Phase, Progress};
+use super::redact::{Secrets, redirect};
+use super::{error, excerpt, tls};
 use crate::domain::address::{AllowedNetworks, Blocked};
-use crate::domain::attempt::{Attempt, AttemptResult, Cause, Phase, Sent, Timings, retry_after};
+use crate::domain::attempt::{Attempt, Timings, retry_after};
 use crate::domain::destination::Target;
-use crate::domain::endpoint::{Endpoint, origin};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::failure::{Code, Failure, in_words};
 use crate::domain::outcome::Payload;
 use crate::domain::signature::signature;
 
 /// Sockets die while Lambda freezes the process between two invocations: a short idle time keeps few of them.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Less is not enough to connect and to be answered: an attempt would only make the delivery ambiguous.
+/// Less is not enough to connect and to be answered: an attempt would only leave open whether it was received.
 const LEAST_USEFUL: Duration = Duration::from_millis(250);
+
+/// What is read of a success's body, so that a receiver that goes on writing is not cut off and its connection can be
+/// used again. It decides nothing.
+const DRAINED: usize = 64 << 10;
+const DRAINED_FOR: Duration = Duration::from_secs(1);
 
 /// The clients for webhooks, made once per cold start.
 #[derive(Debug)]
@@ -39,6 +44,7 @@ pub struct Webhook {
     /// A client of its own, because a resolver is not told the scheme that it resolves for.
     http: Guarded,
     tls: ClientConfig,
+    origins: Origins,
 }
 
 #[derive(Debug)]
@@ -52,23 +58,23 @@ struct Guarded {
 #[error("the HTTP client cannot be built")]
 pub struct ClientUnavailable;
 
-/// What ends an attempt that gets no response.
+/// How long an attempt may take, and what ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
+pub struct AttemptTimeout {
+    time: Duration,
     /// The destination's timeout.
-    Timeout(Duration),
-    /// What is left of the invocation, where that is less.
-    Deadline(Duration),
+    configured: Duration,
 }
 
-impl Limit {
-    /// The lesser of a destination's timeout and what is left of the invocation; nothing where too little is left.
-    pub fn of(timeout: Duration, left: Duration) -> Option<Self> {
-        if timeout <= left {
-            Some(Self::Timeout(timeout))
-        } else {
-            Some(Self::Deadline(left)).filter(|_| left >= LEAST_USEFUL)
-        }
+impl AttemptTimeout {
+    /// The destination's timeout, or what is left of the invocation where that is less; nothing where too little is left.
+    pub fn of(configured: Duration, left: Duration) -> Option<Self> {
+        let timeout = Self { time: configured.min(left), configured };
+        Some(timeout).filter(|timeout| timeout.time >= LEAST_USEFUL.min(configured))
+    }
+
+    fn is_cut(self) -> bool {
+        self.time < self.configured
     }
 }
 
@@ -97,16 +103,16 @@ impl Webhook {
                 .map_err(|_| ClientUnavailable)?;
             Ok(Guarded { client, guard })
         };
-        Ok(Self { https: guarded(false)?, http: guarded(true)?, tls })
+        Ok(Self { https: guarded(false)?, http: guarded(true)?, tls, origins: Origins::default() })
     }
 
-    /// The same without open connections and TLS sessions, so that every step of an attempt is taken.
-    pub fn without_connections(&self) -> Result<Self, ClientUnavailable> {
-        Self::new(&self.https.guard.allowed, tls::without_sessions(self.tls.clone()))
+    /// The same for a probe: without open connections and TLS sessions, so that every step of an attempt is taken.
+    pub fn for_probe(&self) -> Result<Self, ClientUnavailable> {
+        Self::new(&self.https.guard.allowed, tls::for_probe(self.tls.clone()))
     }
 
     /// Why a target's address may never be connected to, as far as its URL tells.
-    pub fn refusal(&self, target: &Target) -> Option<Blocked> {
+    pub fn blocked(&self, target: &Target) -> Option<Blocked> {
         let Guarded { guard, .. } = self.guarded(&target.endpoint);
         guard.literal(target.endpoint.host())?.blocked
     }
@@ -116,49 +122,65 @@ impl Webhook {
     }
 
     /// POSTs the payload. One timer covers everything from the name's resolution to the response's head.
-    pub async fn post(&self, target: &Target, payload: &Payload, limit: Limit) -> Attempt {
-        let endpoint = &target.endpoint;
-        let Guarded { client, guard } = self.guarded(endpoint);
-        let literal = guard.literal(endpoint.host());
-        if let Some(refusal) = literal.and_then(|address| address.blocked) {
-            let result = AttemptResult::Failed { cause: Cause::Refused(refusal), sent: Sent::Nothing };
-            return Attempt { result, timings: Timings::default(), addresses: literal.into_iter().collect() };
+    pub async fn post(&self, target: &Target, payload: &Payload, timeout: AttemptTimeout) -> Attempt {
+        let Guarded { client, guard } = self.guarded(&target.endpoint);
+        let literal = guard.literal(target.endpoint.host());
+        let blocked = literal.and_then(|address| AddressBlocked::of(&address));
+        let progress = Progress::default();
+        let attempt = |result: Result<u16, Failure>, timings| Attempt {
+            result: result.map_err(|failure| with_facts(failure, target, payload, timeout, &progress)),
+            timings,
+            addresses: literal.into_iter().chain(progress.addresses()).collect(),
+            certificate_expires: progress.certificate_expires(),
+        };
+        if let Some(blocked) = blocked {
+            return attempt(Err(blocked.failure()), Timings::default());
         }
-        let trace = Trace::default();
         let signed = Signed::new(target, payload);
-        let request = request(client, target, payload, signed.as_ref(), &trace);
         let secrets = || Secrets::of(target, signed.as_ref().map(|signed| signed.signature.as_str()));
+        let request = self.request(client, target, payload, signed.as_ref(), &progress);
         let started = Instant::now();
-        let (Limit::Timeout(time) | Limit::Deadline(time)) = limit;
-        let response = tokio::time::timeout(time, trace.clone().scope(request.send())).await;
-        let timings = trace.timings(started, matches!(response, Ok(Ok(_))));
+        let response = tokio::time::timeout(timeout.time, progress.clone().scope(request.send())).await;
+        let timings = progress.timings(started, matches!(response, Ok(Ok(_))));
+        let left = timeout.time.saturating_sub(started.elapsed());
         let result = match response {
-            // The status line decides; of a success nothing more is read.
+            // The status line decides.
             Ok(Ok(response)) if response.status().is_success() => {
                 let status = response.status().as_u16();
-                AttemptResult::Response { status, retry_after: None, location_origin: None, excerpt: None }
+                drain(response, left).await;
+                Ok(status)
             }
-            Ok(Ok(response)) => {
-                failed(response, target, &secrets(), payload, time.saturating_sub(started.elapsed())).await
-            }
-            Ok(Err(error)) => {
-                let (cause, sent) = cause(&error, &trace, &secrets());
-                AttemptResult::Failed { cause, sent }
-            }
-            Err(_) => {
-                let phase = trace.phase();
-                let cause = match limit {
-                    Limit::Timeout(_) => Cause::Timeout(phase),
-                    Limit::Deadline(_) => Cause::Deadline(phase),
-                };
-                AttemptResult::Failed {
-                    cause,
-                    sent: if phase == Phase::Response { Sent::Maybe } else { Sent::Nothing },
-                }
-            }
+            Ok(Ok(response)) => Err(refused(response, target, &secrets(), payload, left).await),
+            Ok(Err(error)) => Err(error::failure(&error, &progress, &secrets())),
+            Err(_) => Err(timed_out(timeout, &progress)),
         };
-        let addresses = literal.into_iter().chain(trace.addresses()).collect();
-        Attempt { result, timings, addresses }
+        attempt(result, timings)
+    }
+
+    fn request(
+        &self,
+        client: &Client,
+        target: &Target,
+        payload: &Payload,
+        signed: Option<&Signed>,
+        progress: &Progress,
+    ) -> reqwest::RequestBuilder {
+        let endpoint = &target.endpoint;
+        let mut request = client.post(endpoint.expose_url().clone());
+        if let Some((user, password)) = endpoint.expose_credentials() {
+            request = request.basic_auth(user, Some(password));
+        }
+        request = request
+            .headers(target.headers.clone())
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header("webhook-id", &payload.webhook_id);
+        if let Some(Signed { timestamp, signature }) = signed {
+            request = request.header("webhook-timestamp", *timestamp).header("webhook-signature", signature);
+        }
+        if !self.origins.keep_alive(endpoint.origin()) {
+            request = request.header(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        request.body(reqwest::Body::wrap(progress.watch(payload.body.clone())))
     }
 }
 
@@ -180,49 +202,84 @@ impl Signed {
     }
 }
 
-fn request(
-    client: &Client,
+/// What every failure of an attempt may say: where it went, and how long it was given.
+fn with_facts(
+    failure: Failure,
     target: &Target,
     payload: &Payload,
-    signed: Option<&Signed>,
-    trace: &Trace,
-) -> reqwest::RequestBuilder {
+    timeout: AttemptTimeout,
+    progress: &Progress,
+) -> Failure {
     let endpoint = &target.endpoint;
-    let mut request = client.post(endpoint.expose_url().clone());
-    if let Some((user, password)) = endpoint.expose_credentials() {
-        request = request.basic_auth(user, Some(password));
-    }
-    request = request
-        .headers(target.headers.clone())
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header("webhook-id", &payload.webhook_id);
-    if let Some(Signed { timestamp, signature }) = signed {
-        request = request.header("webhook-timestamp", *timestamp).header("webhook-signature", signature);
-    }
-    request.body(reqwest::Body::wrap(trace.watch(payload.body.clone())))
+    let host = endpoint.host().map(|host| host.to_string()).unwrap_or_default();
+    let port = endpoint.expose_url().port_or_known_default().unwrap_or_default();
+    let addresses: Vec<_> =
+        progress.addresses().iter().filter(|address| address.blocked.is_none()).map(|a| a.ip.to_string()).collect();
+    let at = if addresses.is_empty() { String::new() } else { format!(" ({}, port {port})", addresses.join(", ")) };
+    failure
+        .with("openssl", format_args!("`openssl s_client -connect {host}:{port} -servername {host}`"))
+        .with("endpoint", endpoint.origin())
+        .with("host", host)
+        .with("port", port)
+        .with("at", at)
+        .with("limit", in_words(timeout.time))
+        .with("timeout", in_words(timeout.configured))
+        .with("webhook_id", &payload.webhook_id)
 }
 
-/// A failure, with what its head asks for and a little of what its body says.
-async fn failed(
+fn timed_out(timeout: AttemptTimeout, progress: &Progress) -> Failure {
+    let phase = progress.phase();
+    let code = match phase {
+        _ if timeout.is_cut() => Code::Deadline,
+        Phase::Dns => Code::DnsTimeout,
+        Phase::Connect => Code::ConnectTimeout,
+        Phase::Handshake => Code::TlsTimeout,
+        Phase::Response => Code::Timeout,
+    };
+    Failure { maybe_received: phase == Phase::Response, ..Failure::new(code) }
+}
+
+/// Reads the rest of a success, whatever it is.
+async fn drain(mut response: reqwest::Response, left: Duration) {
+    let reading = async {
+        let mut read = 0;
+        while let Ok(Some(chunk)) = response.chunk().await {
+            read += chunk.len();
+            if read > DRAINED {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(left.min(DRAINED_FOR), reading).await;
+}
+
+/// An answer other than 2xx, with what its head asks for and what its body says.
+async fn refused(
     response: reqwest::Response,
     target: &Target,
     secrets: &Secrets,
     payload: &Payload,
     left: Duration,
-) -> AttemptResult {
-    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+) -> Failure {
     let status = response.status().as_u16();
-    let retry_after = text(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
-    let location_origin = text(header::LOCATION)
-        .and_then(|location| target.endpoint.expose_url().join(location).ok())
-        .and_then(|location| origin(&location))
-        // A host can be made of what was sent, and longer than any name (RFC 1035, section 2.3.4).
-        .map(|origin| secrets.clean_name(&origin, 253));
-    let excerpt = excerpt::excerpt(&excerpt::read(response, left).await, secrets, payload);
-    AttemptResult::Response { status, retry_after, location_origin, excerpt }
+    let headers = response.headers().clone();
+    let asked = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let asked = asked.and_then(|value| retry_after(value, SystemTime::now()));
+    // Only 2xx is no failure, and that was told apart.
+    let failure = Failure::of_status(status, asked).unwrap_or(Failure::new(Code::UnexpectedStatus));
+    let failure = if failure.code == Code::Redirect { redirected(failure, target, &headers, secrets) } else { failure };
+    let (body, is_whole) = excerpt::read(response, left).await;
+    let excerpt = secrets.excerpt(&headers, &body, is_whole, payload);
+    let reason = if body.is_empty() { "; it gives no reason" } else { "" };
+    Failure { excerpt, ..failure.with("reason", reason) }
 }
 
-/// Tells the trace when a connection begins and when it stands.
+fn redirected(failure: Failure, target: &Target, headers: &HeaderMap, secrets: &Secrets) -> Failure {
+    let to = redirect(target.endpoint.expose_url(), headers.get(header::LOCATION), secrets);
+    failure.with("advice", to.advice()).with("location", to)
+}
+
+/// Tells the progress when a connection begins and when it stands.
 #[derive(Clone)]
 struct TimedLayer;
 
@@ -255,9 +312,9 @@ where
     fn call(&mut self, target: R) -> Self::Future {
         let connecting = self.0.call(target);
         Box::pin(async move {
-            trace::connecting();
+            progress::connecting();
             let connection = connecting.await?;
-            trace::connected();
+            progress::connected();
             Ok(connection)
         })
     }

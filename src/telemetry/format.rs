@@ -1,4 +1,4 @@
-//! How a line is written: JSON with the message first, or text for a terminal.
+//! How a line is written: one JSON object, or text for a terminal.
 
 use std::fmt::{self, Write as _};
 use std::time::SystemTime;
@@ -13,7 +13,6 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::emf::{self, MetricSettings};
 use super::invocation::Invocation;
 
 /// Lambda's two log formats.
@@ -28,24 +27,23 @@ pub enum Format {
 pub struct LogSettings {
     pub format: Format,
     pub level: LevelFilter,
-    pub metrics: MetricSettings,
 }
 
 /// Sends every line to standard output, which Lambda forwards to CloudWatch. Once per process.
-pub fn init(settings: LogSettings) {
+pub fn init(settings: &LogSettings) {
     let third_party = settings.level.min(LevelFilter::WARN);
     let targets = Targets::new()
         .with_target(env!("CARGO_CRATE_NAME"), settings.level)
         .with_default(third_party)
         // It repeats every failed invocation's error, which has its result lines already.
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
-    let layer = tracing_subscriber::fmt::layer().event_format(Lines(settings)).with_writer(std::io::stdout);
-    std::panic::set_hook(Box::new(|panic| super::line::panicked(panic.location())));
+    let layer = tracing_subscriber::fmt::layer().event_format(Lines(settings.format)).with_writer(std::io::stdout);
+    std::panic::set_hook(Box::new(|panic| super::lines::panicked(panic.location())));
     // Fails only if a subscriber is set already, which then stays.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer).with(targets));
 }
 
-struct Lines(LogSettings);
+struct Lines(Format);
 
 impl<S, N> FormatEvent<S, N> for Lines
 where
@@ -53,93 +51,60 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let now = SystemTime::now();
+        let mut line = Line::default();
+        event.record(&mut line);
         let level = event.metadata().level().as_str();
-        let timestamp = humantime::format_rfc3339_millis(now);
-        let LogSettings { format, metrics, .. } = &self.0;
-        match format {
+        Invocation::add_to(&mut line.fields);
+        match self.0 {
+            // Lambda's level filter needs `level` and an RFC 3339 `timestamp` at the top of the object.
             Format::Json => {
-                // Lambda's level filter needs `level` and an RFC 3339 `timestamp` at the top of the object.
-                write!(
-                    writer,
-                    "{{\"message\":{},\"level\":\"{level}\",\"timestamp\":\"{timestamp}\"",
-                    Value::from(fields.message)
-                )?;
-                for (name, value) in &fields.others {
-                    write!(writer, ",\"{name}\":{value}")?;
-                }
-                for (name, value) in Invocation::fields() {
-                    write!(writer, ",\"{name}\":{}", Value::from(value))?;
-                }
-                for (name, value) in emf::members(&fields.others, metrics, now).into_iter().flatten() {
-                    write!(writer, ",\"{name}\":{value}")?;
+                let timestamp = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
+                let message = Value::from(line.message);
+                write!(writer, "{{\"level\":\"{level}\",\"message\":{message},\"timestamp\":\"{timestamp:.3}\"")?;
+                if !line.fields.is_empty() {
+                    write!(writer, ",{}", line.fields)?;
                 }
                 writeln!(writer, "}}")
             }
-            Format::Text => {
-                write!(writer, "{timestamp} {level:5} {}", single_line(&fields.message))?;
-                let is_new = |name: &str| !SAID_IN_THE_SENTENCE.contains(&name) && !emf::is_metric_alone(name);
-                for (name, value) in fields.others.iter().filter(|(name, _)| is_new(name)) {
-                    match value {
-                        Value::String(text) => write!(writer, " {name}={}", single_line(text))?,
-                        value => write!(writer, " {name}={value}")?,
-                    }
-                }
-                for (name, value) in Invocation::fields() {
-                    write!(writer, " {name}={value}")?;
-                }
-                writeln!(writer)?;
-                match emf::line(&fields.others, metrics, now) {
-                    Some(metrics) => writeln!(writer, "{metrics}"),
-                    None => Ok(()),
-                }
-            }
+            // Logs Insights finds the JSON fragment by itself.
+            Format::Text => writeln!(writer, "{level} {} {{{}}}", line.message.replace(['\n', '\r'], " "), line.fields),
         }
     }
 }
 
-/// Fields that a reader of the text format has read already.
-const SAID_IN_THE_SENTENCE: [&str; 9] =
-    ["cause", "remedy", "next", "detection_id", "detection_name", "destination", "host", "attempt", "status"];
-
-fn single_line(text: &str) -> String {
-    text.replace(['\n', '\r'], " ")
-}
-
+/// A line's sentence, and its fields as the inside of a JSON object.
 #[derive(Default)]
-struct Fields {
+struct Line {
     message: String,
-    others: Vec<(&'static str, Value)>,
+    fields: String,
 }
 
-impl Visit for Fields {
+impl Line {
+    fn add(&mut self, name: &str, value: impl Into<Value>) {
+        if !self.fields.is_empty() {
+            self.fields.push(',');
+        }
+        let _ = write!(self.fields, "\"{name}\":{}", value.into());
+    }
+}
+
+impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             let _ = write!(self.message, "{value:?}");
         } else {
-            self.others.push((field.name(), format!("{value:?}").into()));
+            self.add(field.name(), format!("{value:?}"));
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            self.message.push_str(value);
-        } else {
-            self.others.push((field.name(), value.into()));
+        match field.name() {
+            "message" => self.message.push_str(value),
+            // Our own lines bring all of them as one object.
+            "fields" => self
+                .fields
+                .push_str(value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default()),
+            name => self.add(name, value),
         }
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.others.push((field.name(), value.into()));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.others.push((field.name(), value.into()));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.others.push((field.name(), value.into()));
     }
 }

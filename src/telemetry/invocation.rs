@@ -2,6 +2,10 @@
 //!
 //! Lambda Managed Instances run several invocations in one process, so it belongs to the task and not to the process.
 
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
 tokio::task_local! {
     static CURRENT: Invocation;
 }
@@ -20,12 +24,17 @@ impl Invocation {
         CURRENT.scope(self, work).await
     }
 
-    /// The names as fields of a line; none outside an invocation.
-    pub(super) fn fields() -> Vec<(&'static str, String)> {
-        let fields = |invocation: &Self| {
-            let trace = invocation.xray_trace_id.iter().map(|id| ("xray_trace_id", id.clone()));
-            std::iter::once(("request_id", invocation.request_id.clone())).chain(trace).collect()
+    /// Adds the names to a line's fields, the inside of a JSON object; none outside an invocation.
+    pub(super) fn add_to(fields: &mut String) {
+        let mut add = |name: &str, value: &str| {
+            let comma = if fields.is_empty() { "" } else { "," };
+            let _ = write!(fields, "{comma}\"{name}\":{}", Value::from(value));
         };
-        CURRENT.try_with(fields).unwrap_or_default()
+        let _ = CURRENT.try_with(|invocation| {
+            add("request_id", &invocation.request_id);
+            if let Some(id) = &invocation.xray_trace_id {
+                add("xray_trace_id", id);
+            }
+        });
     }
 }

@@ -1,13 +1,12 @@
-//! What an administrator reads: log lines on standard output, one JSON object each, the sentence first.
+//! What an administrator reads: log lines on standard output, one JSON object each.
 
-mod emf;
 mod format;
 mod invocation;
-mod line;
+mod lines;
 
-pub use emf::MetricSettings;
 pub use format::{Format, LogSettings, init};
 pub use invocation::Invocation;
-pub use line::{
-    check, document_problems, failed_start, mixed_addresses, not_inside_lambda, probe, result, serving_stale, stopped,
+pub use lines::{
+    admin, breaker, document_problems, failed_start, last_panic, mixed_addresses, not_inside_lambda, report,
+    serving_stale, started, stopped,
 };

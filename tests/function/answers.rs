@@ -149,7 +149,7 @@ async fn sns_and_eventbridge_fail_as_a_whole_so_that_lambda_tries_again() {
     for name in ["sns.json", "eventbridge.json"] {
         assert_eq!(function.invoke(&sample(name)).await["errorType"], "Undelivered", "{name}");
     }
-    assert!(function.results().await.iter().all(|line| line["level"] == "WARN" && line["result"] == "kept"));
+    assert!(function.results().await.iter().all(|line| line["level"] == "WARN" && line["result"] == "returned"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,9 +184,9 @@ async fn routes_filters_and_broken_destinations_are_told_apart() {
         seen,
         [
             ["all", "delivered", "-"],
-            ["broken", "kept", "destination_invalid"],
+            ["broken", "returned", "destination_invalid"],
             ["errors", "filtered", "-"],
-            ["gone", "kept", "destination_unknown"],
+            ["gone", "returned", "destination_unknown"],
             ["grave", "filtered", "-"],
             ["off", "filtered", "-"],
         ]
@@ -257,7 +257,7 @@ async fn an_attempt_is_cut_before_the_deadline_and_says_whose_limit_it_was() {
     assert_eq!(told.body, failures(&["m1"]));
     let log = runtime.log().await;
     assert_eq!(
-        (&log[0]["code"], &log[0]["ambiguous"], &log[0]["level"]),
+        (&log[0]["code"], &log[0]["maybe_received"], &log[0]["level"]),
         (&json!("deadline"), &json!(true), &json!("WARN"))
     );
     assert_eq!((&log[1]["code"], log[1].get("attempt")), (&json!("not_started"), None));

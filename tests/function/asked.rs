@@ -78,12 +78,12 @@ async fn a_probe_sends_the_documented_message_and_says_how_far_it_came() {
         }
         match id {
             "good" => {
-                assert_eq!(answer["host"], format!("https://localhost:{good}"));
+                assert_eq!(answer["endpoint"], format!("https://localhost:{good}"));
                 let addresses = step("dns")["addresses"].as_array().unwrap().clone();
                 assert!(addresses.contains(&json!("127.0.0.1")), "{answer}");
             }
             "down" => assert_eq!((&answer["status"], &answer["excerpt"]), (&json!(503), &json!("out of [removed]"))),
-            "inside" => assert_eq!(step("guard")["refused"], json!(["169.254.169.254: never allowed"])),
+            "inside" => assert_eq!(step("guard")["rejected"], json!(["169.254.169.254: never allowed"])),
             _ => {}
         }
     }

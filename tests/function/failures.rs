@@ -72,8 +72,8 @@ async fn every_status_class_has_its_code_and_level() {
         let line = failure_of(Reply::Status(status)).await;
         assert_readable(&line, code);
         assert_eq!((line["status"].as_u64(), line["level"].as_str()), (Some(status.into()), Some(level)), "{status}");
-        assert_eq!(line.get("ambiguous"), None, "{status}");
-        assert_eq!(line["result"], "kept");
+        assert_eq!(line.get("maybe_received"), None, "{status}");
+        assert_eq!(line["result"], "returned");
     }
 }
 
@@ -156,7 +156,7 @@ async fn what_ends_after_the_request_was_sent_is_marked_ambiguous() {
     ] {
         let line = failure_of(reply.clone()).await;
         assert_readable(&line, code);
-        assert_eq!((line["ambiguous"].as_bool(), line["level"].as_str()), (Some(true), Some("WARN")), "{reply:?}");
+        assert_eq!((line["maybe_received"].as_bool(), line["level"].as_str()), (Some(true), Some("WARN")), "{reply:?}");
         assert_eq!(line.get("status"), None, "{reply:?}");
     }
 }
@@ -183,7 +183,7 @@ async fn what_fails_before_the_request_names_the_step_and_is_not_ambiguous() {
     let timeout = failure_at(&format!("http://127.0.0.1:{}/", full.0), 1).await;
     assert_readable(&timeout, "connect_timeout");
     for line in [refused, unknown, timeout] {
-        assert_eq!((line.get("ambiguous"), line["level"].as_str()), (None, Some("WARN")), "{line}");
+        assert_eq!((line.get("maybe_received"), line["level"].as_str()), (None, Some("WARN")), "{line}");
     }
 }
 

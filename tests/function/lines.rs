@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use detection_outcome_handler::domain::code::Code;
+use detection_outcome_handler::domain::failure::Code;
 use serde_json::{Value, json};
 
 use super::authority::Authority;
@@ -246,7 +246,7 @@ async fn what_fails_on_our_side_says_that_it_is_ours() {
     let mut outcome: Value = serde_json::from_str(&sample("matched.json")).unwrap();
     outcome["description"] = "x".repeat(1 << 20).into();
     bench.runtime.invoke(&outcome.to_string(), LONG).await;
-    snapshot("too-large-to-park", &bench.results().await[1]);
+    snapshot("too-large-to-keep", &bench.results().await[1]);
 
     let bench = Bench::start_with(&config, &[("MAX_ATTEMPTS", "1")], None).await;
     outcome = serde_json::from_str(&sample("matched.json")).unwrap();
@@ -275,6 +275,6 @@ fn every_code_has_its_line_but_those_that_nothing_produces() {
         .collect();
     for code in Code::ALL {
         let missing = NOT_PRODUCED.iter().any(|(known, _)| known == code);
-        assert_eq!(!kept.contains(&format!("\"code\": \"{}\"", code.name())), missing, "{}", code.name());
+        assert_eq!(!kept.contains(&format!("\"code\": \"{}\"", code.row().name)), missing, "{}", code.row().name);
     }
 }

@@ -41,7 +41,7 @@ async fn a_destination_is_unknown_only_if_the_registry_says_so_at_this_moment() 
             (Some("soc"), Some("delivered")),
             (Some("new"), Some("dead_lettered")),
             (Some("new"), Some("delivered")),
-            (Some("other"), Some("kept"))
+            (Some("other"), Some("returned"))
         ]
     );
     assert_eq!(results[3]["code"], "lookup_failed");
@@ -75,7 +75,7 @@ async fn while_the_registry_cannot_be_read_no_outcome_is_given_up_because_of_wha
         let results = bench.results().await;
         let codes: Vec<_> = results.iter().filter_map(|line| line["code"].as_str()).collect();
         assert_eq!(codes, ["lookup_failed"; 2], "{results:?}");
-        assert!(results.iter().any(|line| line["destination"] == "bad" && line["result"] == "parked"), "{results:?}");
+        assert!(results.iter().any(|line| line["destination"] == "bad" && line["result"] == "retrying"), "{results:?}");
     }
 }
 
@@ -157,7 +157,7 @@ async fn a_secret_that_does_not_come_holds_up_no_other_destination() {
     assert_eq!(receiver.requests().len(), 1);
     let results: Vec<_> = runtime.log().await.into_iter().filter(|line| line.get("result").is_some()).collect();
     let seen: Vec<_> = results.iter().map(|line| (line["destination"].as_str(), line["result"].as_str())).collect();
-    assert_eq!(seen, [(Some("plain"), Some("delivered")), (Some("keyed"), Some("kept"))]);
+    assert_eq!(seen, [(Some("plain"), Some("delivered")), (Some("keyed"), Some("returned"))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

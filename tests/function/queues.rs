@@ -157,7 +157,7 @@ async fn a_delivery_that_fails_for_now_is_parked_for_its_destination_and_then_ar
             )
         })
         .collect();
-    assert_eq!(seen, [("parked", 1, 12), ("waiting", 2, 12), ("delivered", 2, 12)]);
+    assert_eq!(seen, [("retrying", 1, 12), ("waiting", 2, 12), ("delivered", 2, 12)]);
     assert!(results[0]["next"].as_str().unwrap().starts_with("next try in "));
     assert!(results[..2].iter().all(|line| line["level"] == "WARN"));
 }
@@ -189,7 +189,7 @@ async fn what_is_no_outcome_is_dead_lettered_as_it_came() {
         (letter["body"].as_str().unwrap(), attribute(&letter, "outcome-code").as_deref()),
         (poison, Some("invalid_outcome"))
     );
-    assert_eq!(bench.results().await[0]["result"], "refused");
+    assert_eq!(bench.results().await[0]["result"], "rejected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,7 +384,7 @@ async fn an_unknown_event_is_dead_lettered_as_it_came() {
     let bench = Bench::start(&one(&receiver.url())).await;
     let event = r#"{ "hello": [1.50] }"#;
     let told = bench.runtime.invoke(event, LONG).await;
-    assert_eq!((told.kind, &told.body["deliveries"][0]["result"]), ("response", &json!("refused")));
+    assert_eq!((told.kind, &told.body["deliveries"][0]["result"]), ("response", &json!("rejected")));
     let letter = bench.dead_letters().await.remove(0);
     assert_eq!(
         (letter["body"].as_str(), attribute(&letter, "outcome-code").as_deref()),
@@ -451,7 +451,7 @@ async fn other_sources_succeed_once_everything_is_in_a_queue_and_the_answer_says
         .iter()
         .map(|delivery| [&delivery["destination"], &delivery["result"]].map(|text| text.as_str().unwrap().to_owned()))
         .collect();
-    assert_eq!(results, [["a", "delivered"], ["b", "parked"], ["c", "dead-lettered"], ["d", "filtered"]]);
+    assert_eq!(results, [["a", "delivered"], ["b", "retrying"], ["c", "dead_lettered"], ["d", "filtered"]]);
     for name in ["sns.json", "eventbridge.json"] {
         assert_eq!(bench.runtime.invoke(&sample(name), LONG).await.kind, "response", "{name}");
     }
@@ -472,7 +472,7 @@ async fn a_queue_that_cannot_be_written_to_leaves_the_record_with_its_source() {
             for line in bench.results().await {
                 assert_eq!(
                     (line["result"].as_str(), line["code"].as_str(), line["status"].as_u64()),
-                    (Some("kept"), Some("queue_failed"), Some(status))
+                    (Some("returned"), Some("queue_failed"), Some(status))
                 );
                 assert_eq!(line["level"], "ERROR");
             }
@@ -502,7 +502,7 @@ async fn what_is_too_large_for_a_queue_is_delivered_but_cannot_wait() {
     outcome["run_id"] = "fails".into();
     assert_eq!(bench.runtime.invoke(&outcome.to_string(), LONG).await.kind, "error");
     let line = bench.results().await.pop().unwrap();
-    assert_eq!((line["code"].as_str(), line["result"].as_str()), (Some("too_large_to_park"), Some("kept")));
+    assert_eq!((line["code"].as_str(), line["result"].as_str()), (Some("too_large_to_keep"), Some("returned")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -539,7 +539,7 @@ async fn what_happens_to_a_destination_while_a_delivery_waits_decides_over_it() 
             ["dead_lettered", "destination_unknown", "ERROR"],
             ["waiting", "destination_paused", "INFO"],
             ["delivered", "-", "INFO"],
-            ["parked", "destination_paused", "INFO"],
+            ["retrying", "destination_paused", "INFO"],
         ]
     );
     assert_eq!(receiver.requests().len(), 1, "filters were applied before it was parked");
@@ -552,14 +552,14 @@ async fn a_look_up_that_fails_hides_the_message_for_a_while_and_acknowledges_not
     assert_eq!(bench.aws.counts(&bench.outcome).await, [0, 0, 1]);
     // Another source cannot be made to wait: the whole outcome is parked.
     let told = bench.runtime.invoke(&example(), LONG).await;
-    assert_eq!(told.body["deliveries"][0]["result"], "parked");
+    assert_eq!(told.body["deliveries"][0]["result"], "retrying");
     let seen: Vec<_> = bench
         .results()
         .await
         .iter()
         .map(|line| (line["result"].as_str().unwrap().to_owned(), line["code"].as_str().unwrap().to_owned()))
         .collect();
-    assert_eq!(seen, [("kept".into(), "lookup_failed".into()), ("parked".into(), "lookup_failed".into())]);
+    assert_eq!(seen, [("returned".into(), "lookup_failed".into()), ("retrying".into(), "lookup_failed".into())]);
     assert!(bench.dead_letters().await.is_empty());
 }
 
@@ -587,8 +587,8 @@ async fn at_the_deadline_what_is_in_flight_is_parked_and_the_answer_goes_out() {
     assert_eq!(failed(&told), 0);
     let line = bench.results().await.remove(0);
     assert_eq!(
-        (line["result"].as_str(), line["code"].as_str(), line["ambiguous"].as_bool()),
-        (Some("parked"), Some("deadline"), Some(true))
+        (line["result"].as_str(), line["code"].as_str(), line["maybe_received"].as_bool()),
+        (Some("retrying"), Some("deadline"), Some(true))
     );
 }
 
@@ -604,5 +604,5 @@ async fn a_queue_that_does_not_answer_does_not_cost_the_deadline() {
     assert!(begun.elapsed() < left, "answered before Lambda would have stopped it");
     assert_eq!(failed(&told), 1);
     let line = bench.results().await.remove(0);
-    assert_eq!((line["result"].as_str(), line["code"].as_str()), (Some("kept"), Some("queue_failed")));
+    assert_eq!((line["result"].as_str(), line["code"].as_str()), (Some("returned"), Some("queue_failed")));
 }

@@ -9,7 +9,7 @@ pub(crate) fn sample(name: &str) -> String {
 }
 
 /// What each sample leads to: requests (a probe's test message is one) and records that are refused.
-const EXPECTED: [(&str, usize, usize); 12] = [
+const EXPECTED: [(&str, usize, usize); 14] = [
     ("matched.json", 1, 0),
     ("not-matched.json", 1, 0),
     ("error.json", 1, 0),
@@ -22,6 +22,8 @@ const EXPECTED: [(&str, usize, usize); 12] = [
     ("sqs-poison.json", 1, 2),
     ("probe.json", 1, 0),
     ("check.json", 0, 0),
+    ("dead-letters.json", 0, 0),
+    ("redrive.json", 0, 0),
 ];
 
 /// Variables for `sam local invoke`, not an event.
@@ -41,9 +43,12 @@ async fn every_sample_event_leads_where_it_should() {
         let results = function.results().await;
         let count = |result: &str| results.iter().filter(|line| line["result"] == result).count();
         // What is asked by hand is answered, and is no delivery.
-        let asked = ["probe.json", "check.json"].contains(&name);
-        let delivered = if asked { 0 } else { delivered };
-        assert_eq!((count("delivered"), count("refused")), (delivered, refused), "{name}");
-        assert_eq!((results.len(), answer["ok"] == true), (delivered + refused, asked), "{name}: {answer}");
+        let is_test = ["probe.json", "check.json"].contains(&name);
+        let needs_queues = ["dead-letters.json", "redrive.json"].contains(&name);
+        let delivered = if is_test { 0 } else { delivered };
+        assert_eq!((count("delivered"), count("rejected")), (delivered, refused), "{name}");
+        assert_eq!((results.len(), answer["ok"] == true), (delivered + refused, is_test), "{name}: {answer}");
+        let error = answer["error"].as_str().unwrap_or_default();
+        assert_eq!(error.contains("set RETRY_QUEUE_URL and DEAD_LETTER_QUEUE_URL"), needs_queues, "{name}: {answer}");
     }
 }

@@ -457,17 +457,19 @@ proptest::proptest! {
 }
 
 #[test]
-fn a_probe_and_a_check_are_asked_directly_and_in_no_other_envelope() {
-    assert!(matches!(open_text(r#"{"probe":"soc"}"#), Ok(Event::Probe(id)) if id == "soc"));
-    assert!(matches!(open_text(r#"{"check":true}"#), Ok(Event::Check)));
-    for wrong in [r#"{"probe":5}"#, r#"{"check":false}"#, r#"{"probe":"soc","check":true}"#] {
-        assert!(open_text(wrong).is_err(), "{wrong}");
-    }
-    for inner in [r#"{"probe":"soc"}"#, r#"{"check":true}"#] {
-        let eventbridge = format!(r#"{{"detail-type":"x","detail":{inner}}}"#);
-        for event in [json!({ "Records": [sqs(inner)] }).to_string(), notification(inner).to_string(), eventbridge] {
+fn an_administrator_asks_by_direct_invocation_alone() {
+    for request in
+        [r#"{"probe":"soc"}"#, r#"{"check":true}"#, r#"{"dead_letters":{}}"#, r#"{"redrive":{"code":"gone"}}"#]
+    {
+        assert!(matches!(open_text(request), Ok(Event::Admin(Ok(_)))), "{request}");
+        let eventbridge = format!(r#"{{"detail-type":"x","detail":{request}}}"#);
+        for event in [json!({ "Records": [sqs(request)] }).to_string(), notification(request).to_string(), eventbridge]
+        {
             assert!(outcomes(&event).records[0].outcome.is_err(), "{event}");
         }
+    }
+    for wrong in [r#"{"probe":5}"#, r#"{"check":false}"#, r#"{"redrive":{}}"#] {
+        assert!(matches!(open_text(wrong), Ok(Event::Admin(Err(_)))), "{wrong}");
     }
     let outcome = OUTCOME.replace("\"extra\"", "\"probe\":\"soc\",\"extra\"");
     assert!(outcomes(&outcome).records[0].outcome.is_ok(), "a further field of an outcome is not a probe");

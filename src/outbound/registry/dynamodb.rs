@@ -16,78 +16,53 @@ use serde_json::{Map, Number, Value};
 
 use crate::domain::destination::{Destination, shown};
 use crate::domain::document::{Document, parse_destination};
+use crate::domain::failure::{AwsReason, Code, Failure};
 use crate::domain::problem::Problem;
 use crate::domain::route::Route;
-use crate::outbound::aws::Service;
+use crate::outbound::aws::{Service, reason};
+
+use super::LookupError;
 
 const KEY: &str = "pk";
 
 /// What `BatchGetItem` takes at once.
 const KEYS_AT_ONCE: usize = 100;
 
-/// No item has a longer key, and DynamoDB refuses a request for one.
-const MAX_KEY_BYTES: usize = 2048;
-
 /// Answers with unprocessed keys (throttling) before the look-up counts as failed.
 const ROUNDS: u32 = 6;
 
 /// The part of the table that an outcome of this detection needs, as a document of its own.
-pub(super) async fn read(service: &Service<Client>, table: &str, detection_id: &str) -> Result<Document, String> {
+pub(super) async fn read(service: &Service<Client>, table: &str, detection_id: &str) -> Result<Document, LookupError> {
     let own = format!("route#{detection_id}");
-    let mut keys = vec!["route#*".to_owned()];
-    if own.len() <= MAX_KEY_BYTES {
-        keys.push(own.clone());
-    }
-    let mut items = get(service, table, keys).await?;
+    let mut items = get(service, table, vec![own.clone(), "route#*".to_owned()], false).await?;
     let (path, id) = if items.contains_key(&own) { (own, detection_id) } else { ("route#*".to_owned(), "*") };
     let Some(item) = items.remove(&path) else {
         return Ok(Document { destinations: BTreeMap::new(), routes: Some(BTreeMap::new()) });
     };
     let route = route(&path, &item);
-    let mut destinations = BTreeMap::new();
-    for ids in route.destinations.chunks(KEYS_AT_ONCE) {
-        let keys = ids.iter().map(|id| format!("destination#{id}")).collect();
-        for (key, item) in get(service, table, keys).await? {
-            let Some(id) = key.strip_prefix("destination#") else { continue };
-            destinations.insert(id.to_owned(), destination(id, item));
-        }
-    }
-    Ok(Document { destinations, routes: Some(BTreeMap::from([(id.to_owned(), route)])) })
+    let destinations = destinations(service, table, route.destinations.clone(), false).await?;
+    Ok(Document { destinations, routes: Some(BTreeMap::from([(id.to_owned(), route)])) }.checked())
 }
 
-/// One destination, as a document of its own.
+/// One destination, and its fallback if it has one, as a document of its own.
 pub(super) async fn read_one(
     service: &Service<Client>,
     table: &str,
     id: &str,
     consistent: bool,
-) -> Result<Document, String> {
-    let key = format!("destination#{id}");
-    let client = service.client().await;
-    let answer =
-        client.get_item().table_name(table).key(KEY, AttributeValue::S(key.clone())).consistent_read(consistent);
-    let answer = answer
-        .send()
-        .await
-        .map_err(|error| format!("the table {table} cannot be read: {}", super::reason(error.code())))?;
-    let mut destinations = BTreeMap::new();
-    if let Some(item) = answer.item {
-        let mut item = object(item);
-        item.remove(KEY);
-        destinations.insert(id.to_owned(), destination(id, item));
-    }
-    Ok(Document { destinations, routes: None })
+) -> Result<Document, LookupError> {
+    let destinations = destinations(service, table, vec![id.to_owned()], consistent).await?;
+    Ok(Document { destinations, routes: None }.checked())
 }
 
 /// The whole table, and what is wrong with items that are neither destination nor route. It is read for a check alone,
 /// never for an outcome.
-pub(super) async fn read_all(service: &Service<Client>, table: &str) -> Result<(Document, Vec<Problem>), String> {
+pub(super) async fn read_all(service: &Service<Client>, table: &str) -> Result<(Document, Vec<Problem>), LookupError> {
     let (mut destinations, mut routes, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     let client = service.client().await;
     let mut pages = client.scan().table_name(table).into_paginator().items().send();
     while let Some(item) = pages.next().await {
-        let item =
-            item.map_err(|error| format!("the table {table} cannot be read: {}", super::reason(error.code())))?;
+        let item = item.map_err(|error| failed(service, table, error.code(), error.message()))?;
         let mut item = object(item);
         let Some(Value::String(key)) = item.remove(KEY) else { continue };
         if let Some(id) = key.strip_prefix("destination#") {
@@ -98,7 +73,35 @@ pub(super) async fn read_all(service: &Service<Client>, table: &str) -> Result<(
             problems.push(Problem::new(key, "a key `destination#ID` or `route#DETECTION_ID`"));
         }
     }
-    Ok((Document { destinations, routes: Some(routes) }, problems))
+    Ok((Document { destinations, routes: Some(routes) }.checked(), problems))
+}
+
+type Destinations = BTreeMap<String, Result<Arc<Destination>, Vec<Problem>>>;
+
+/// Destinations by their ids, and the fallbacks that they name. An id that the table has not is left out.
+async fn destinations(
+    service: &Service<Client>,
+    table: &str,
+    ids: Vec<String>,
+    consistent: bool,
+) -> Result<Destinations, LookupError> {
+    let mut destinations = Destinations::new();
+    let mut wanted = ids;
+    // A fallback has none itself, so the second round is the last.
+    for _ in 0..2 {
+        let keys = wanted.iter().map(|id| format!("destination#{id}")).collect();
+        for (key, item) in get(service, table, keys, consistent).await? {
+            if let Some(id) = key.strip_prefix("destination#") {
+                destinations.insert(id.to_owned(), destination(id, item));
+            }
+        }
+        let fallbacks = destinations.values().flatten().filter_map(|one| one.fallback.as_ref());
+        wanted = fallbacks.map(|fallback| fallback.to.clone()).filter(|id| !destinations.contains_key(id)).collect();
+        if wanted.is_empty() {
+            break;
+        }
+    }
+    Ok(destinations)
 }
 
 /// Attributes `aws:…` are DynamoDB's own, such as those of global tables.
@@ -118,43 +121,52 @@ fn route(key: &str, item: &Map<String, Value>) -> Route {
 async fn get(
     service: &Service<Client>,
     table: &str,
-    keys: Vec<String>,
-) -> Result<HashMap<String, Map<String, Value>>, String> {
-    let failed = |reason: String| format!("the table {table} cannot be read: {reason}");
+    mut keys: Vec<String>,
+    consistent: bool,
+) -> Result<HashMap<String, Map<String, Value>>, LookupError> {
+    keys.sort_unstable();
+    keys.dedup();
     let mut items = HashMap::new();
-    let mut wanted = keys_of(&keys).map_err(failed)?;
-    for round in 0..ROUNDS {
-        if round > 0 {
-            tokio::time::sleep(Duration::from_millis(50 << round)).await;
-        }
-        let answer = service
-            .client()
-            .await
-            .batch_get_item()
-            .request_items(table, wanted)
-            .send()
-            .await
-            .map_err(|error| failed(super::reason(error.code())))?;
-        for item in answer.responses.into_iter().flat_map(HashMap::into_values).flatten() {
-            let mut item = object(item);
-            if let Some(Value::String(key)) = item.remove(KEY) {
-                items.insert(key, item);
+    for keys in keys.chunks(KEYS_AT_ONCE) {
+        let mut wanted = keys_of(keys, consistent);
+        let mut round = 0;
+        while let Some(request) = wanted.take() {
+            if round == ROUNDS {
+                let what = what(service, table);
+                return Err(LookupError(Failure::of_aws(Code::LookupFailed, what, AwsReason::Throttled)));
             }
-        }
-        match answer.unprocessed_keys.unwrap_or_default().remove(table) {
-            Some(rest) if !rest.keys.is_empty() => wanted = rest,
-            _ => return Ok(items),
+            if round > 0 {
+                tokio::time::sleep(Duration::from_millis(50 << round)).await;
+            }
+            round += 1;
+            let answer = service.client().await.batch_get_item().request_items(table, request).send().await;
+            let answer = answer.map_err(|error| failed(service, table, error.code(), error.message()))?;
+            for item in answer.responses.into_iter().flat_map(HashMap::into_values).flatten() {
+                let mut item = object(item);
+                if let Some(Value::String(key)) = item.remove(KEY) {
+                    items.insert(key, item);
+                }
+            }
+            wanted = answer.unprocessed_keys.unwrap_or_default().remove(table).filter(|rest| !rest.keys.is_empty());
         }
     }
-    Err(failed("it is throttled; raise its capacity".to_owned()))
+    Ok(items)
 }
 
-fn keys_of(keys: &[String]) -> Result<KeysAndAttributes, String> {
-    let mut unique: Vec<_> = keys.to_vec();
-    unique.sort_unstable();
-    unique.dedup();
-    let keys = unique.into_iter().map(|key| HashMap::from([(KEY.to_owned(), AttributeValue::S(key))])).collect();
-    KeysAndAttributes::builder().set_keys(Some(keys)).build().map_err(|error| error.to_string())
+/// Nothing for no keys, which DynamoDB refuses to look for.
+fn keys_of(keys: &[String], consistent: bool) -> Option<KeysAndAttributes> {
+    let key = |key: &String| HashMap::from([(KEY.to_owned(), AttributeValue::S(key.clone()))]);
+    let keys: Vec<_> = keys.iter().map(key).collect();
+    let request = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(consistent).build();
+    request.ok().filter(|request| !request.keys.is_empty())
+}
+
+fn what(service: &Service<Client>, table: &str) -> String {
+    format!("the table {table} in {}", service.region())
+}
+
+fn failed(service: &Service<Client>, table: &str, code: Option<&str>, message: Option<&str>) -> LookupError {
+    LookupError(Failure::of_aws(Code::LookupFailed, what(service, table), reason(code, message)))
 }
 
 fn object(attributes: HashMap<String, AttributeValue>) -> Map<String, Value> {

@@ -2,29 +2,30 @@
 
 mod cache;
 mod dynamodb;
-mod file;
 mod secrets;
-mod secrets_manager;
 mod survey;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_types::SdkConfig;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::cache::{Cache, Known, Want};
-use self::secrets::{Secrets, Values};
+use self::cache::{Cache, Cached};
+use self::secrets::Secrets;
 use super::aws::{LOOK_UPS, Service};
-use crate::domain::destination::{Destination, Filter, Incomplete, Target, is_id};
+use crate::domain::destination::{Destination, Target, is_id};
 use crate::domain::document::Document;
-use crate::domain::failure::Finding;
+use crate::domain::failure::{Code, Failure};
 use crate::domain::outcome::Outcome;
 use crate::domain::problem::sentence;
-use crate::domain::route::{Turn, probe_turn, single_turn, turns};
+use crate::domain::route::{self, Delivery};
 use crate::telemetry;
+
+pub use self::survey::Survey;
 
 /// Where an administrator says that destinations are kept.
 #[derive(Clone)]
@@ -39,11 +40,23 @@ pub enum Place {
     Table(String),
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Single(_) => f.write_str("WEBHOOK_URL"),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+            Self::Secret(id) => write!(f, "the secret {id}"),
+            Self::Table(table) => write!(f, "the table {table}"),
+        }
+    }
+}
+
 /// A place, ready to be asked.
 pub struct Registry {
     store: Store,
     documents: Cache<Arc<Document>>,
     secrets: Secrets,
+    ttl: Duration,
 }
 
 /// A place with what is needed to read it.
@@ -63,24 +76,25 @@ enum TextSource {
 type SecretsManager = Arc<Service<aws_sdk_secretsmanager::Client>>;
 
 /// The look-up failed. That is never the same as "no destination": the source keeps the outcome.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct LookupError(String);
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.cause())]
+pub struct LookupError(pub Failure);
 
-pub use self::survey::Survey;
-
-/// One turn of an outcome, ready to be taken.
-pub enum Ready {
-    Send(Arc<Target>),
-    Filtered(Arc<Destination>, Filter),
-    /// It cannot be sent, whatever the receiver does.
-    Broken {
-        finding: Finding,
-    },
+impl LookupError {
+    /// A fault in what was read; `problems` says what is wrong, and `fix` what to do.
+    fn new(what: impl Into<String>, problems: impl Into<String>, fix: &str) -> Self {
+        let failure = Failure::new(Code::LookupFailed).with("what", what.into());
+        Self(failure.with("problems", problems.into()).with("fix", fix))
+    }
 }
+
+/// A detection id that is longer than any route's key (a DynamoDB key has 2,048 bytes at most) has the `*` route.
+const MAX_DETECTION_ID: usize = 2048 - "route#".len();
 
 impl Registry {
     pub fn new(place: Place, ttl: Duration, aws: &SdkConfig) -> Self {
+        // An age of zero asks for the store's own answer; deliveries may use what was looked up beside them.
+        let ttl = ttl.max(Duration::from_nanos(1));
         let secrets_manager = Arc::new(Service::new(aws, LOOK_UPS, aws_sdk_secretsmanager::Client::new));
         let text = |source| Store::Text { source, last: Mutex::default() };
         let references = aws.region().map(|_| secrets_manager.clone());
@@ -93,83 +107,104 @@ impl Registry {
                 Store::Table { dynamodb: Service::new(aws, LOOK_UPS, aws_sdk_dynamodb::Client::new), table }
             }
         };
-        Self { store, documents: Cache::new("destinations", ttl), secrets: Secrets::new(references, ttl, own) }
+        let documents =
+            Cache::new("the destinations", ttl, |document: &Arc<Document>| 1024 * (1 + document.destinations.len()));
+        Self { store, documents, secrets: Secrets::new(references, ttl, own), ttl }
     }
 
-    /// The turns of an outcome; none at all means that there is no route.
-    pub async fn lookup(&self, outcome: &Outcome) -> Result<Vec<Turn>, LookupError> {
-        let Known { value: document, stale } = self.document(&outcome.detection_id, Want::Usable).await?;
-        let turns = turns(&document, outcome);
+    /// The deliveries of an outcome; none at all means that there is no route.
+    pub async fn deliveries(&self, outcome: &Outcome) -> Result<Vec<Delivery>, LookupError> {
+        let id = Some(&*outcome.detection_id).filter(|id| id.len() <= MAX_DETECTION_ID).unwrap_or("*");
+        let Cached { value: document, stale } = self.document(id, self.ttl).await?;
+        let deliveries = route::deliveries(&document, outcome);
         match stale {
-            Some(reason) if turns.is_empty() => Err(LookupError(reason)),
-            stale => Ok(turns.into_iter().map(|turn| doubted(turn, stale.as_ref())).collect()),
+            Some(error) if deliveries.is_empty() => Err(error),
+            stale => Ok(deliveries.into_iter().map(|delivery| unless_stale(delivery, stale.as_ref())).collect()),
         }
     }
 
-    /// The one destination that a delivery waits for, as it is now. Filters were applied when it was parked.
-    pub async fn one(&self, id: &str) -> Result<Turn, LookupError> {
-        let mut known = self.holding(id, Want::Usable).await?;
-        if !known.value.destinations.contains_key(id) && is_id(id) {
+    /// The delivery to one destination: a retry, or a fallback's.
+    pub async fn delivery(&self, id: &str) -> Result<Delivery, LookupError> {
+        let mut cached = self.holding(id, self.ttl).await?;
+        if !cached.value.destinations.contains_key(id) && is_id(id) {
             // Before a person is bothered, it is made sure that the destination is gone.
-            known = self.holding(id, Want::Current).await?;
+            cached = self.holding(id, Duration::ZERO).await?;
         }
-        Ok(doubted(single_turn(&known.value, id), known.stale.as_ref()))
+        Ok(unless_stale(route::delivery(&cached.value, id), cached.stale.as_ref()))
     }
 
-    /// A destination as it is at this moment, for a probe.
-    pub async fn anew(&self, id: &str) -> Result<Ready, LookupError> {
-        let known = self.holding(id, Want::Current).await?;
-        Ok(self.ready_with(probe_turn(&known.value, id), Want::Current).await)
+    /// The delivery to a destination as it is configured at this moment: a probe's.
+    pub async fn current(&self, id: &str) -> Result<Delivery, LookupError> {
+        Ok(route::delivery(&self.holding(id, Duration::ZERO).await?.value, id))
     }
 
-    /// Puts the secrets of a turn's destination in place. Another turn's secrets are not waited for.
-    pub async fn ready(&self, turn: Turn) -> Ready {
-        self.ready_with(turn, Want::Usable).await
+    /// A destination's target: with its secrets in place, none of them older than `max_age`.
+    pub async fn resolve(&self, destination: &Destination, max_age: Duration) -> Result<Arc<Target>, Failure> {
+        self.secrets.target(destination, |secret| self.secrets.read(secret, max_age)).await
     }
 
-    async fn ready_with(&self, turn: Turn, want: Want) -> Ready {
-        let send: Vec<_> = if let Turn::Send(to) = &turn { vec![&**to] } else { Vec::new() };
-        let values = self.secrets.values(&send, want).await;
-        ready(turn, &values)
+    /// The same with secrets as old as a delivery may use them.
+    pub async fn target(&self, destination: &Destination) -> Result<Arc<Target>, Failure> {
+        self.resolve(destination, self.ttl).await
+    }
+
+    /// The same destination looked up anew, if that makes another target of it. A rotated key is the usual reason why a
+    /// receiver rejects the credentials.
+    pub async fn refreshed(&self, used: &Target) -> Option<Arc<Target>> {
+        let cached = self.refreshed_document(&used.id).await.ok()?;
+        let Delivery::Send(destination) = route::delivery(&cached, &used.id) else { return None };
+        let target = self.secrets.target(&destination, |secret| self.secrets.refresh(secret)).await;
+        target.ok().filter(|target| target.differs_from(used))
     }
 
     /// A document that holds this destination, if there is one.
-    async fn holding(&self, id: &str, want: Want) -> Result<Known<Arc<Document>>, LookupError> {
+    async fn holding(&self, id: &str, max_age: Duration) -> Result<Cached<Arc<Document>>, LookupError> {
         // A document that is one text holds them all, whatever the detection.
-        let Store::Table { dynamodb, table } = &self.store else { return self.document("", want).await };
+        let Store::Table { dynamodb, table } = &self.store else { return self.document("", max_age).await };
         if !is_id(id) {
             let nothing = Document { destinations: BTreeMap::new(), routes: None };
-            return Ok(Known { value: Arc::new(nothing), stale: None });
+            return Ok(Cached { value: Arc::new(nothing), stale: None });
         }
-        let look_up = async {
-            let document = Box::pin(dynamodb::read_one(dynamodb, table, id, want != Want::Usable)).await?;
-            say_problems(&format!("the table {table}"), &document);
-            Ok(Arc::new(document))
+        let look_up = Box::pin(self.read_one(dynamodb, table, id, max_age.is_zero()));
+        self.documents.get(&format!("destination#{id}"), max_age, look_up).await
+    }
+
+    async fn refreshed_document(&self, id: &str) -> Result<Arc<Document>, LookupError> {
+        let cached = match &self.store {
+            Store::Single(_) => self.document("", self.ttl).await,
+            Store::Text { .. } => self.documents.refresh("", self.read("")).await,
+            Store::Table { dynamodb, table } => {
+                let look_up = Box::pin(self.read_one(dynamodb, table, id, true));
+                self.documents.refresh(&format!("destination#{id}"), look_up).await
+            }
         };
-        self.documents.get(&format!("destination#{id}"), want, look_up).await.map_err(LookupError)
+        Ok(cached?.value)
     }
 
-    /// The same destination as it is now, looked up anew, if that makes it another one that may be sent to. A rotated
-    /// key is the usual reason why a receiver refuses.
-    pub async fn refreshed(&self, used: &Target) -> Option<Arc<Target>> {
-        let known = self.holding(&used.id, Want::Refreshed).await.ok()?;
-        let Turn::Send(destination) = single_turn(&known.value, &used.id) else { return None };
-        let values = self.secrets.values(&[&*destination], Want::Refreshed).await;
-        destination.target(&values.resolved).ok().filter(|now| now.differs_from(used))
-    }
-
-    async fn document(&self, detection_id: &str, want: Want) -> Result<Known<Arc<Document>>, LookupError> {
+    async fn document(&self, detection_id: &str, max_age: Duration) -> Result<Cached<Arc<Document>>, LookupError> {
         let key = match &self.store {
             Store::Single(destination) => {
-                return Ok(Known { value: Arc::new(Document::single(destination.clone())), stale: None });
+                return Ok(Cached { value: Arc::new(Document::single(destination.clone())), stale: None });
             }
             Store::Text { .. } => String::new(),
             Store::Table { .. } => format!("route#{detection_id}"),
         };
-        self.documents.get(&key, want, self.read(detection_id)).await.map_err(LookupError)
+        self.documents.get(&key, max_age, self.read(detection_id)).await
     }
 
-    async fn read(&self, detection_id: &str) -> Result<Arc<Document>, String> {
+    async fn read_one(
+        &self,
+        dynamodb: &Service<aws_sdk_dynamodb::Client>,
+        table: &str,
+        id: &str,
+        consistent: bool,
+    ) -> Result<Arc<Document>, LookupError> {
+        let document = dynamodb::read_one(dynamodb, table, id, consistent).await?;
+        say_problems(&format!("the table {table}"), &document);
+        Ok(Arc::new(document))
+    }
+
+    async fn read(&self, detection_id: &str) -> Result<Arc<Document>, LookupError> {
         match &self.store {
             Store::Single(destination) => Ok(Arc::new(Document::single(destination.clone()))),
             Store::Table { dynamodb, table } => {
@@ -180,19 +215,24 @@ impl Registry {
             }
             Store::Text { source, last } => {
                 let (name, text) = match source {
-                    TextSource::File(path) => (format!("the file {}", path.display()), file::read(path).await?),
+                    TextSource::File(path) => (format!("the file {}", path.display()), read_file(path).await?),
                     TextSource::Secret { secrets_manager, id } => {
-                        (format!("the secret {id}"), Box::pin(secrets_manager::read(secrets_manager, id)).await?)
+                        let text = Box::pin(secrets::read(secrets_manager, id, Code::LookupFailed)).await?;
+                        (format!("the secret {id}"), text)
                     }
                 };
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some((_, document)) =
-                    last.as_ref().filter(|(known, _)| known.expose_secret() == text.expose_secret())
-                {
+                let same = last.as_ref().filter(|(known, _)| known.expose_secret() == text.expose_secret());
+                if let Some((_, document)) = same {
                     return Ok(document.clone());
                 }
-                let document = Document::parse(text.expose_secret().as_bytes())
-                    .map_err(|problems| format!("{name} is no destinations document: {}", sentence(&problems)))?;
+                let document = Document::parse(text.expose_secret().as_bytes()).map_err(|problems| {
+                    LookupError::new(
+                        &*name,
+                        format!("it is not a destinations document: {}", sentence(&problems)),
+                        "correct what is named",
+                    )
+                })?;
                 say_problems(&name, &document);
                 let document = Arc::new(document);
                 *last = Some((text, document.clone()));
@@ -202,32 +242,26 @@ impl Registry {
     }
 }
 
-/// While the store cannot be read, what is known from before may be delivered to, but nothing is given up because of it.
-fn doubted(turn: Turn, stale: Option<&String>) -> Turn {
-    let is_final = !matches!(turn, Turn::Send(_) | Turn::Filtered(..) | Turn::Paused { .. });
-    match stale.filter(|_| is_final) {
-        Some(reason) => Turn::Doubtful { id: turn.id().map(ToOwned::to_owned), reason: reason.clone() },
-        None => turn,
-    }
+/// A destinations document in a file beside the function.
+async fn read_file(path: &Path) -> Result<SecretString, LookupError> {
+    let failed = |problems: String| {
+        LookupError::new(
+            format!("the file {}", path.display()),
+            problems,
+            "put a readable document there (DESTINATIONS)",
+        )
+    };
+    let bytes = tokio::fs::read(path).await.map_err(|error| failed(format!("it cannot be read: {}", error.kind())))?;
+    String::from_utf8(bytes).map(SecretString::from).map_err(|_| failed("it is not UTF-8 text".to_owned()))
 }
 
-fn ready(turn: Turn, values: &Values) -> Ready {
-    let broken = |finding| Ready::Broken { finding };
-    match turn {
-        Turn::Filtered(destination, filter) => Ready::Filtered(destination, filter),
-        Turn::Paused { .. } => broken(Finding::Paused),
-        Turn::Inactive { .. } => broken(Finding::InactiveDestination),
-        Turn::Invalid { problems, .. } => broken(Finding::InvalidDestination(problems)),
-        Turn::Unknown { .. } => broken(Finding::UnknownDestination),
-        Turn::InvalidRoute { problems } => broken(Finding::InvalidRoute(problems)),
-        Turn::Doubtful { reason, .. } => broken(Finding::LookupFailed(reason)),
-        Turn::Send(destination) => match destination.target(&values.resolved) {
-            Ok(target) => Ready::Send(target),
-            Err(Incomplete::Invalid { problem, .. }) => broken(Finding::InvalidDestination(vec![problem])),
-            Err(Incomplete::Unresolved(reference)) => {
-                broken(Finding::UnresolvedSecret(values.missing.get(&reference).cloned().unwrap_or_default()))
-            }
-        },
+/// stale-if-error (RFC 5861): a stale entry is delivered to, and never a reason to dead-letter.
+fn unless_stale(delivery: Delivery, stale: Option<&LookupError>) -> Delivery {
+    match (delivery, stale) {
+        (Delivery::Failed { destination, .. }, Some(error)) => {
+            Delivery::Failed { destination, failure: error.0.clone() }
+        }
+        (delivery, _) => delivery,
     }
 }
 
@@ -235,16 +269,5 @@ fn say_problems(name: &str, document: &Document) {
     let problems = document.problems();
     if !problems.is_empty() {
         telemetry::document_problems(name, &problems);
-    }
-}
-
-/// AWS's error code (such as AccessDeniedException), with what to do about the usual ones. AWS's messages are left
-/// out: they repeat identities that are nobody's business in a log.
-fn reason(code: Option<&str>) -> String {
-    match code {
-        Some("AccessDeniedException") => "AccessDeniedException: allow the function's role to read it".to_owned(),
-        Some("ResourceNotFoundException") => "ResourceNotFoundException: there is none in this region".to_owned(),
-        Some(code) => code.to_owned(),
-        None => "AWS does not answer; in a VPC, check the route or the endpoint to it".to_owned(),
     }
 }

@@ -1,72 +1,118 @@
-//! Puts the secrets in place that destinations refer to.
+//! The secrets that destinations refer to, in AWS Secrets Manager.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
-use super::cache::{Cache, Want};
-use super::{SecretsManager, secrets_manager};
-use crate::domain::destination::Destination;
+use super::cache::{Cache, Cached};
+use super::{LookupError, SecretsManager};
+use crate::domain::destination::{Destination, Incomplete, Target};
+use crate::domain::failure::{AwsReason, Code, Failure};
 use crate::domain::json::{members_as_written, string};
 use crate::domain::template::{Reference, Resolved, trimmed};
+use crate::outbound::aws::reason;
+use std::sync::Arc;
 
 /// Referenced secrets, each read at most once per time to live.
 #[derive(Debug)]
 pub(super) struct Secrets {
     /// Without AWS's settings (a trial on a developer's machine) no reference has a value.
-    service: Option<SecretsManager>,
+    secrets_manager: Option<SecretsManager>,
     cache: Cache<SecretString>,
     /// The secret that holds the destinations themselves, with the keys of them all: none of them may send it.
     own: Option<String>,
 }
 
-/// The values that were found, and for what was not, why.
-pub(super) struct Values {
-    pub(super) resolved: Resolved,
-    pub(super) missing: BTreeMap<Reference, String>,
-}
+type Text = Result<Cached<SecretString>, LookupError>;
 
 impl Secrets {
-    pub(super) fn new(service: Option<SecretsManager>, ttl: Duration, own: Option<String>) -> Self {
-        Self { service, cache: Cache::new("referenced secrets", ttl), own }
+    pub(super) fn new(secrets_manager: Option<SecretsManager>, ttl: Duration, own: Option<String>) -> Self {
+        Self { secrets_manager, cache: Cache::new("a referenced secret", ttl, |text| text.expose_secret().len()), own }
     }
 
-    /// Reads what the destinations refer to, all of it at once.
-    pub(super) async fn values(&self, destinations: &[&Destination], want: Want) -> Values {
+    /// A destination with its secrets in place, each read once, all of them at the same time.
+    pub(super) async fn target<F: Future<Output = Text>>(
+        &self,
+        destination: &Destination,
+        read: impl Fn(String) -> F,
+    ) -> Result<Arc<Target>, Failure> {
         let mut by_secret: BTreeMap<&str, Vec<&Reference>> = BTreeMap::new();
-        let mut values = Values { resolved: Resolved::default(), missing: BTreeMap::new() };
-        for reference in destinations.iter().flat_map(|destination| destination.references()) {
+        for reference in destination.references() {
             if self.own.as_ref().is_some_and(|own| reference.names_secret(own)) {
-                let reason = format!("the secret {} holds the destinations: refer to another one", reference.secret);
-                values.missing.insert(reference.clone(), reason);
-            } else {
-                by_secret.entry(&reference.secret).or_default().push(reference);
+                let what = format!("the secret {}", reference.secret);
+                return Err(unresolved(what, "it holds the destinations themselves", "refer to another secret"));
             }
+            by_secret.entry(&reference.secret).or_default().push(reference);
         }
-        let texts = join_all(by_secret.keys().map(|id| self.text(id, want))).await;
+        let texts = join_all(by_secret.keys().map(|id| read((*id).to_owned()))).await;
+        let mut resolved = Resolved::default();
         for (references, text) in by_secret.into_values().zip(texts) {
+            let text = text.map_err(|error| error.0)?.value;
             for reference in references {
-                let value = text.as_ref().map_err(Clone::clone).and_then(|text| pick(text, reference));
-                match value {
-                    Ok(value) => values.resolved.insert(reference.clone(), &value),
-                    Err(reason) => drop(values.missing.insert(reference.clone(), reason)),
-                }
+                let value = pick(&text, reference).map_err(|problem| {
+                    unresolved(
+                        format!("the secret {}", reference.secret),
+                        &problem,
+                        "correct the secret, or the reference to it",
+                    )
+                })?;
+                resolved.insert(reference.clone(), &value);
             }
         }
-        values
+        destination.target(&resolved).map_err(|incomplete| match incomplete {
+            // Every reference was resolved.
+            Incomplete::Unresolved(reference) => {
+                unresolved(format!("the secret {reference}"), "it has no value", "give it a value")
+            }
+            Incomplete::Invalid { problem, references } => {
+                let names: Vec<_> = references.iter().map(ToString::to_string).collect();
+                unresolved(
+                    format!("the secret {}", names.join(", ")),
+                    &problem.to_string(),
+                    "correct the secret, or the destination",
+                )
+            }
+        })
     }
 
-    async fn text(&self, id: &str, want: Want) -> Result<SecretString, String> {
-        let look_up = async {
-            let service =
-                self.service.as_ref().ok_or("references need AWS's region and credentials in the environment")?;
-            Box::pin(secrets_manager::read(service, id)).await
-        };
-        Ok(self.cache.get(id, want, look_up).await?.value)
+    pub(super) async fn read(&self, id: String, max_age: Duration) -> Text {
+        self.cache.get(&id, max_age, self.look_up(&id)).await
     }
+
+    /// The same, read anew at most once per time to live.
+    pub(super) async fn refresh(&self, id: String) -> Text {
+        self.cache.refresh(&id, self.look_up(&id)).await
+    }
+
+    async fn look_up(&self, id: &str) -> Result<SecretString, LookupError> {
+        match &self.secrets_manager {
+            Some(secrets_manager) => Box::pin(read(secrets_manager, id, Code::SecretUnresolved)).await,
+            None => Err(LookupError(unresolved(
+                format!("the secret {id}"),
+                "AWS's region and credentials are not in the environment",
+                "set AWS_REGION and credentials; Lambda does so by itself",
+            ))),
+        }
+    }
+}
+
+fn unresolved(what: String, problems: &str, fix: &str) -> Failure {
+    Failure::new(Code::SecretUnresolved).with("what", what).with("problems", problems).with("fix", fix)
+}
+
+/// Reads the current value of a secret. `code` is the failure that it is if it cannot be read.
+pub(super) async fn read(secrets_manager: &SecretsManager, id: &str, code: Code) -> Result<SecretString, LookupError> {
+    let what = || format!("the secret {id} in {}", secrets_manager.region());
+    let client = secrets_manager.client().await;
+    let answer = client.get_secret_value().secret_id(id).send().await;
+    let answer =
+        answer.map_err(|error| LookupError(Failure::of_aws(code, what(), reason(error.code(), error.message()))))?;
+    let text = answer.secret_string.map(SecretString::from);
+    text.ok_or_else(|| LookupError(Failure::of_aws(code, what(), AwsReason::NoText)))
 }
 
 /// The whole text, or one member where the text is a JSON object, as Secrets Manager's console writes them. An object
@@ -76,19 +122,15 @@ fn pick(text: &SecretString, reference: &Reference) -> Result<SecretString, Stri
     let members = members_as_written(trimmed(text.expose_secret())).ok();
     let value = match (&reference.key, &members) {
         (None, None) => Ok(text.clone()),
-        (None, Some(members)) => Err(format!("the secret {secret} is a JSON object: {}", advice(secret, members))),
-        (Some(key), None) => Err(format!("the secret {secret} is no JSON object, so it has no key {key}")),
+        (None, Some(members)) => Err(format!("it is a JSON object: {}", advice(secret, members))),
+        (Some(key), None) => Err(format!("it is not a JSON object, so it has no key {key}")),
         (Some(key), Some(members)) => match members.iter().filter(|(name, _)| name == key).collect::<Vec<_>>()[..] {
-            [] => Err(format!("the secret {secret} has no key {key}")),
-            [(_, value)] => member(value).ok_or_else(|| format!("the key {key} of the secret {secret} is no text")),
-            _ => Err(format!("the secret {secret} has the key {key} more than once")),
+            [] => Err(format!("it has no key {key}")),
+            [(_, value)] => member(value).ok_or_else(|| format!("its key {key} is not text")),
+            _ => Err(format!("it has the key {key} more than once")),
         },
     }?;
-    if trimmed(value.expose_secret()).is_empty() {
-        Err(format!("the value of {reference} is empty"))
-    } else {
-        Ok(value)
-    }
+    if trimmed(value.expose_secret()).is_empty() { Err("its value is empty".to_owned()) } else { Ok(value) }
 }
 
 /// A string's text, or a number as it is written: one that was read may come out as another one.
@@ -126,13 +168,13 @@ mod tests {
     #[test]
     fn a_value_that_cannot_be_used_is_described_not_shown() {
         for (text, reference, reason) in [
-            (r#"{"token":"SECRET"}"#, "s#gone", "the secret s has no key gone"),
-            (r#"{"token":{"a":"SECRET"}}"#, "s#token", "the key token of the secret s is no text"),
-            (r#"{"token":"SECRET","token":"SECRET2"}"#, "s#token", "the secret s has the key token more than once"),
-            ("SECRET", "s#token", "the secret s is no JSON object, so it has no key token"),
-            (r#"["SECRET"]"#, "s#token", "the secret s is no JSON object, so it has no key token"),
-            (r#"{"token":" "}"#, "s#token", "the value of s#token is empty"),
-            (" \n", "s", "the value of s is empty"),
+            (r#"{"token":"SECRET"}"#, "s#gone", "it has no key gone"),
+            (r#"{"token":{"a":"SECRET"}}"#, "s#token", "its key token is not text"),
+            (r#"{"token":"SECRET","token":"SECRET2"}"#, "s#token", "it has the key token more than once"),
+            ("SECRET", "s#token", "it is not a JSON object, so it has no key token"),
+            (r#"["SECRET"]"#, "s#token", "it is not a JSON object, so it has no key token"),
+            (r#"{"token":" "}"#, "s#token", "its value is empty"),
+            (" \n", "s", "its value is empty"),
         ] {
             assert_eq!(picked(text, reference).unwrap_err(), reason);
         }
@@ -140,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_whole_json_secret_is_never_sent() {
-        let advice = "the secret soc is a JSON object: name the member, such as";
+        let advice = "it is a JSON object: name the member, such as";
         for (text, example) in [
             (r#"{"token":"SECRET","other":"SECRET"}"#, "{{secret:soc#token}}"),
             ("\u{feff} {\"token\":\"SECRET\"}\n", "{{secret:soc#token}}"),
@@ -159,8 +201,8 @@ mod tests {
         let arn = "arn:aws:secretsmanager:eu-west-1:1:secret:prod/d-AbCdEf";
         for own in ["prod/d", arn] {
             let secrets = Secrets::new(None, Duration::ZERO, Some(own.to_owned()));
-            let reasons: Vec<_> = secrets.values(&[&destination], Want::Usable).await.missing.into_values().collect();
-            assert_eq!(reasons, ["the secret prod/d holds the destinations: refer to another one"]);
+            let target = secrets.target(&destination, |id| secrets.read(id, Duration::from_secs(1))).await;
+            assert!(target.err().unwrap().cause().contains("holds the destinations themselves"));
         }
     }
 }

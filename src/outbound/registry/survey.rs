@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::cache::Want;
-use super::{LookupError, Ready, Registry, Store, dynamodb, ready};
-use crate::domain::destination::{Destination, Target};
+use futures_util::future::join_all;
+
+use super::{LookupError, Registry, Store, dynamodb};
+use crate::domain::destination::Target;
 use crate::domain::document::Document;
-use crate::domain::failure::Finding;
 use crate::domain::problem::Problem;
-use crate::domain::route::Turn;
 
 /// Destinations whose secrets are read at the same time.
 const AT_ONCE: usize = 50;
@@ -30,10 +30,10 @@ impl Registry {
     pub async fn survey(&self) -> Result<Survey, LookupError> {
         let (document, mut problems) = match &self.store {
             Store::Table { dynamodb, table } => {
-                let (document, problems) = Box::pin(dynamodb::read_all(dynamodb, table)).await.map_err(LookupError)?;
+                let (document, problems) = Box::pin(dynamodb::read_all(dynamodb, table)).await?;
                 (Arc::new(document), problems)
             }
-            Store::Single(_) | Store::Text { .. } => (self.document("", Want::Current).await?.value, Vec::new()),
+            Store::Single(_) | Store::Text { .. } => (self.document("", Duration::ZERO).await?.value, Vec::new()),
         };
         problems.extend(document.problems());
         if document.routes.as_ref().is_some_and(|routes| !routes.contains_key("*")) {
@@ -41,9 +41,20 @@ impl Registry {
             problems.push(Problem::new(path, "a route for the detections that have none of their own"));
         }
         let mut targets = Vec::new();
-        let usable: Vec<_> = document.destinations.values().filter_map(|entry| entry.as_ref().ok()).collect();
+        let usable: Vec<_> = document.destinations.values().flatten().collect();
         for destinations in usable.chunks(AT_ONCE) {
-            self.fill(destinations, &mut targets, &mut problems).await;
+            let made = join_all(destinations.iter().map(|destination| self.resolve(destination, Duration::ZERO))).await;
+            for (destination, target) in destinations.iter().zip(made) {
+                match target {
+                    Ok(target) => targets.push((destination.path.clone(), target)),
+                    Err(failure) => {
+                        problems.push(Problem::new(
+                            &*destination.path,
+                            format!("secrets that can be used: {}", failure.cause()),
+                        ));
+                    }
+                }
+            }
         }
         Ok(Survey {
             destinations: document.destinations.len(),
@@ -53,31 +64,13 @@ impl Registry {
             targets,
         })
     }
-
-    /// Puts the secrets of some destinations in place.
-    async fn fill(
-        &self,
-        destinations: &[&Arc<Destination>],
-        targets: &mut Vec<(String, Arc<Target>)>,
-        problems: &mut Vec<Problem>,
-    ) {
-        let all: Vec<_> = destinations.iter().map(|destination| &***destination).collect();
-        let values = self.secrets.values(&all, Want::Current).await;
-        for destination in destinations {
-            match ready(Turn::Send((*destination).clone()), &values) {
-                Ready::Send(target) => targets.push((destination.path.clone(), target)),
-                Ready::Broken { finding: Finding::UnresolvedSecret(reason), .. } => {
-                    problems.push(Problem::new(&*destination.path, format!("secrets that can be read: {reason}")));
-                }
-                Ready::Broken { finding: Finding::InvalidDestination(more), .. } => problems.extend(more),
-                Ready::Broken { .. } | Ready::Filtered(..) => {}
-            }
-        }
-    }
 }
 
+/// A fallback gets what another destination misses, so it needs no route.
 fn without_route(document: &Document) -> Vec<String> {
     let Some(routes) = &document.routes else { return Vec::new() };
-    let named: BTreeSet<_> = routes.values().flat_map(|route| &route.destinations).collect();
+    let mut named: BTreeSet<_> = routes.values().flat_map(|route| &route.destinations).collect();
+    let destinations = document.destinations.values().flatten();
+    named.extend(destinations.filter_map(|one| one.fallback.as_ref()).map(|fallback| &fallback.to));
     document.destinations.keys().filter(|id| !named.contains(id)).cloned().collect()
 }

@@ -1,0 +1,254 @@
+//! A circuit breaker for one destination: after slow failures in a row it makes no attempts for a while.
+//!
+//! It exists for slow failures, because they cost everybody time: an invocation lasts as long as its slowest delivery.
+//! Time is an argument, and the state is one process's own: each execution environment learns by itself.
+
+use std::time::Duration;
+
+/// An attempt that failed without an answer counts only if it took at least this long.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// Slow failures in a row that open the circuit.
+const FAILURES: u32 = 3;
+
+/// Or the time that those in a row have taken together.
+const TIME_LOST: Duration = Duration::from_secs(30);
+
+/// How long the circuit stays open, the first time, the second …, each up to 20 % more.
+const OPEN_SECONDS: [u64; 5] = [30, 60, 120, 300, 900];
+
+/// A 503 with a `Retry-After` of at least this long opens it at once, until then.
+const LEAST_ASKED: Duration = Duration::from_secs(60);
+const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
+
+/// Times are spans since any fixed moment, by the wall clock: a monotonic clock may stand still while the process is
+/// frozen.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    /// Slow failures in a row, and the time that they took.
+    failures: u32,
+    lost: Duration,
+    /// Since when it fails, and how, for whoever reads the log.
+    since: Duration,
+    cause: String,
+    /// How often it has opened in a row.
+    opened: usize,
+    /// While it is open: until when.
+    until: Option<Duration>,
+    /// Whether a trial is under way.
+    trial: bool,
+}
+
+/// What an attempt showed of its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// It delivered, or it answered, or it failed fast: it costs nobody time.
+    Quick,
+    /// No answer, after this time.
+    Slow(Duration),
+    /// An answer that asks for this much time.
+    Asked(Duration),
+}
+
+/// Whether an attempt may be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    Pass,
+    /// It is the trial: the only attempt until its result is known.
+    Trial,
+    /// No attempt: since when the destination fails, how, and when the next trial is due.
+    Open {
+        since: Duration,
+        cause: String,
+        until: Duration,
+    },
+}
+
+/// What an attempt changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    None,
+    Opened { until: Duration },
+    Closed,
+}
+
+impl Breaker {
+    /// Asks for an attempt.
+    pub fn admit(&mut self, now: Duration) -> Admission {
+        match self.until {
+            None => Admission::Pass,
+            // A clock that was set back must not keep it open for longer than it ever would be.
+            Some(until) if until.saturating_sub(now) > LONGEST_ASKED * 6 / 5 => {
+                self.until = Some(now);
+                self.admit(now)
+            }
+            Some(until) if now >= until && !self.trial => {
+                self.trial = true;
+                Admission::Trial
+            }
+            Some(until) => Admission::Open { since: self.since, cause: self.cause.clone(), until: until.max(now) },
+        }
+    }
+
+    /// Whether nothing of its destination is known that matters.
+    pub fn is_idle(&self) -> bool {
+        self.failures == 0 && self.until.is_none()
+    }
+
+    /// A trial ended without a result: its invocation was over, or it panicked.
+    pub fn release(&mut self) {
+        self.trial = false;
+    }
+
+    /// Takes note of an attempt's result. `jitter` is between 0 and 1.
+    pub fn record(&mut self, seen: Seen, cause: &str, was_trial: bool, now: Duration, jitter: f64) -> Change {
+        if was_trial {
+            self.trial = false;
+        }
+        match seen {
+            Seen::Asked(wait) if wait >= LEAST_ASKED => {
+                self.note(cause, now, Duration::ZERO);
+                self.open(now + wait.min(LONGEST_ASKED))
+            }
+            Seen::Slow(took) if took >= SLOW => {
+                self.note(cause, now, took);
+                let over = self.failures >= FAILURES || self.lost >= TIME_LOST;
+                // Attempts that were under way when it opened change nothing.
+                if (self.until.is_none() && over) || was_trial {
+                    let seconds = OPEN_SECONDS[self.opened.min(OPEN_SECONDS.len() - 1)];
+                    self.opened += 1;
+                    self.open(now + Duration::from_secs(seconds).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 5.0))
+                } else {
+                    Change::None
+                }
+            }
+            _ => {
+                let was_open = self.until.is_some();
+                *self = Self::default();
+                if was_open { Change::Closed } else { Change::None }
+            }
+        }
+    }
+
+    fn note(&mut self, cause: &str, now: Duration, took: Duration) {
+        if self.failures == 0 {
+            self.since = now.saturating_sub(took);
+        }
+        self.failures += 1;
+        self.lost += took;
+        cause.clone_into(&mut self.cause);
+    }
+
+    fn open(&mut self, until: Duration) -> Change {
+        self.until = Some(until);
+        Change::Opened { until }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOWLY: Seen = Seen::Slow(Duration::from_secs(5));
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(1_000_000 + seconds)
+    }
+
+    fn is_open(breaker: &mut Breaker, now: Duration) -> bool {
+        matches!(breaker.admit(now), Admission::Open { .. })
+    }
+
+    fn opened(times: usize) -> (Breaker, Duration) {
+        let (mut breaker, mut now) = (Breaker::default(), at(0));
+        for _ in 0..3 {
+            breaker.record(SLOWLY, "c", false, now, 0.0);
+        }
+        for _ in 1..times {
+            now = breaker.until.unwrap();
+            assert_eq!(breaker.admit(now), Admission::Trial);
+            breaker.record(SLOWLY, "c", true, now, 0.0);
+        }
+        (breaker, now)
+    }
+
+    #[test]
+    fn three_slow_failures_or_thirty_lost_seconds_open_it() {
+        for (took, needed) in [(2, 3), (15, 2), (30, 1), (300, 1)] {
+            let mut breaker = Breaker::default();
+            for attempt in 1..=needed {
+                assert_eq!(breaker.admit(at(0)), Admission::Pass);
+                let change = breaker.record(Seen::Slow(Duration::from_secs(took)), "c", false, at(0), 0.0);
+                assert_eq!(change != Change::None, attempt == needed, "{took}");
+            }
+            assert!(is_open(&mut breaker, at(0)), "{took}");
+        }
+    }
+
+    #[test]
+    fn quick_failures_and_answers_never_open_it_and_reset_the_count() {
+        let mut breaker = Breaker::default();
+        for _ in 0..10 {
+            for seen in [
+                SLOWLY,
+                SLOWLY,
+                Seen::Quick,
+                Seen::Slow(Duration::from_millis(999)),
+                Seen::Asked(Duration::from_secs(59)),
+            ] {
+                assert_eq!(breaker.record(seen, "c", false, at(0), 0.0), Change::None);
+            }
+        }
+        assert_eq!(breaker.admit(at(0)), Admission::Pass);
+    }
+
+    #[test]
+    fn it_stays_open_longer_each_time_up_to_a_quarter_of_an_hour() {
+        for (times, seconds) in [(1, 30), (2, 60), (3, 120), (4, 300), (5, 900), (9, 900)] {
+            let (breaker, now) = opened(times);
+            assert_eq!(breaker.until, Some(now + Duration::from_secs(seconds)), "{times}");
+        }
+        let mut breaker = Breaker::default();
+        let change = breaker.record(Seen::Slow(TIME_LOST), "c", false, at(0), 1.0);
+        assert_eq!(change, Change::Opened { until: at(36) });
+    }
+
+    #[test]
+    fn one_trial_at_a_time_and_its_success_forgets_everything() {
+        let (mut breaker, _) = opened(3);
+        let now = breaker.until.unwrap();
+        assert_eq!(breaker.admit(now), Admission::Trial);
+        assert!(is_open(&mut breaker, now));
+        breaker.release();
+        assert_eq!(breaker.admit(now), Admission::Trial, "a trial that was dropped frees its place");
+        assert_eq!(breaker.record(Seen::Quick, "", true, now, 0.0), Change::Closed);
+        assert_eq!(breaker.admit(now), Admission::Pass);
+        for _ in 0..3 {
+            breaker.record(SLOWLY, "c", false, now, 0.0);
+        }
+        assert_eq!(breaker.until, Some(now + Duration::from_secs(30)), "the first time again");
+    }
+
+    #[test]
+    fn a_503_that_asks_for_minutes_opens_it_until_then() {
+        for (asked, open) in [(60, 60), (600, 600), (86_400, 900)] {
+            let mut breaker = Breaker::default();
+            let change = breaker.record(Seen::Asked(Duration::from_secs(asked)), "c", false, at(0), 0.0);
+            assert_eq!(change, Change::Opened { until: at(open) });
+        }
+    }
+
+    #[test]
+    fn attempts_under_way_when_it_opens_change_nothing() {
+        let (mut breaker, _) = opened(1);
+        let until = breaker.until;
+        assert_eq!(breaker.record(SLOWLY, "c", false, at(20), 0.0), Change::None);
+        assert_eq!(breaker.until, until);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_keep_it_open() {
+        let (mut breaker, _) = opened(1);
+        assert_eq!(breaker.admit(Duration::from_secs(5)), Admission::Trial);
+    }
+}

@@ -1,0 +1,167 @@
+//! The HTTP client's error, turned into a failure. Only types are looked at, never text.
+
+use std::error::Error;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use rustls::{AlertDescription, CertificateError};
+
+use super::guard::{AddressBlocked, NameUnresolved};
+use super::progress::{Phase, Progress};
+use super::redact::Secrets;
+use crate::domain::failure::{Code, Failure};
+use crate::domain::report::day;
+
+/// Linux: the process has no file descriptor left (EMFILE), or the system has none (ENFILE).
+const NO_DESCRIPTOR: [i32; 2] = [24, 23];
+
+/// Why there was no response, as far as the error tells.
+pub(super) fn failure(error: &(dyn Error + 'static), progress: &Progress, secrets: &Secrets) -> Failure {
+    let phase = progress.phase();
+    let chain = Chain(Some(error));
+    if let Some(blocked) = chain.clone().find_map(|error| error.downcast_ref::<AddressBlocked>()) {
+        return blocked.failure();
+    }
+    if chain.clone().any(<dyn Error>::is::<NameUnresolved>) {
+        return Failure::new(Code::Dns);
+    }
+    if let Some(error) = chain.clone().find_map(|error| error.downcast_ref::<rustls::Error>()) {
+        let failure = tls_failure(error, progress, secrets);
+        // A TLS 1.3 server judges the client's certificate after our side of the handshake is over: the request is on
+        // its way, but nobody reads it.
+        let maybe_received = phase == Phase::Response && failure.code != Code::TlsClientCertificate;
+        return Failure { maybe_received, ..failure };
+    }
+    let io = chain.clone().find_map(|error| error.downcast_ref::<io::Error>());
+    match phase {
+        Phase::Dns => Failure::new(Code::Dns),
+        Phase::Connect => Failure::new(connect_code(io)),
+        Phase::Handshake if progress.client_certificate_demanded() => Failure::new(Code::TlsClientCertificate),
+        Phase::Handshake => Failure::new(Code::TlsCut),
+        Phase::Response => {
+            let malformed = chain.clone().any(|error| error.downcast_ref().is_some_and(hyper::Error::is_parse));
+            // On a connection that was open already, the bytes may be left over from the answer before.
+            let code = if malformed && !progress.is_reused() { Code::MalformedResponse } else { Code::ConnectionLost };
+            Failure { maybe_received: true, ..Failure::new(code) }
+        }
+    }
+}
+
+/// An error and what caused it. `io::Error::source` skips the error that it wraps, so that one is visited first.
+#[derive(Clone)]
+struct Chain<'a>(Option<&'a (dyn Error + 'static)>);
+
+impl<'a> Iterator for Chain<'a> {
+    type Item = &'a (dyn Error + 'static);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let error = self.0?;
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        self.0 = wrapped.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source());
+        Some(error)
+    }
+}
+
+fn connect_code(error: Option<&io::Error>) -> Code {
+    use io::ErrorKind as Kind;
+    let Some(error) = error else { return Code::ConnectFailed };
+    if error.raw_os_error().is_some_and(|number| NO_DESCRIPTOR.contains(&number)) {
+        return Code::OutOfDescriptors;
+    }
+    match error.kind() {
+        Kind::ConnectionRefused => Code::ConnectRefused,
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Code::ConnectReset,
+        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => Code::ConnectUnreachable,
+        _ => Code::ConnectFailed,
+    }
+}
+
+fn tls_failure(error: &rustls::Error, progress: &Progress, secrets: &Secrets) -> Failure {
+    use AlertDescription as Alert;
+    use rustls::Error as Tls;
+    let detail = |text: &str| Failure::new(Code::TlsFailed).with("detail", text);
+    match error {
+        Tls::InvalidCertificate(error) => certificate_failure(error, progress, secrets),
+        // The first bytes of an HTTP/1.1 answer are no TLS record.
+        Tls::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => Failure::new(Code::TlsPlainHttp),
+        Tls::AlertReceived(Alert::CertificateRequired) => Failure::new(Code::TlsClientCertificate),
+        Tls::AlertReceived(_) if progress.client_certificate_demanded() => Failure::new(Code::TlsClientCertificate),
+        Tls::PeerIncompatible(rustls::PeerIncompatible::NoSignatureSchemesInCommon) => {
+            Failure::new(Code::TlsUnsupported)
+        }
+        Tls::PeerIncompatible(_)
+        | Tls::AlertReceived(Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::InsufficientSecurity) => {
+            Failure::new(Code::TlsProtocol)
+        }
+        Tls::AlertReceived(Alert::CloseNotify | Alert::UserCanceled) => Failure::new(Code::TlsCut),
+        Tls::AlertReceived(Alert::UnrecognisedName) => {
+            detail("the endpoint does not know this host name (alert unrecognized_name)")
+        }
+        Tls::AlertReceived(alert) => detail(&format!("the endpoint sent the alert {alert:?}")),
+        Tls::InvalidMessage(_) | Tls::InappropriateMessage { .. } | Tls::InappropriateHandshakeMessage { .. } => {
+            detail("the endpoint does not keep to the TLS protocol")
+        }
+        Tls::PeerMisbehaved(_) => detail("the endpoint breaks a rule of the TLS protocol"),
+        Tls::DecryptError => detail("the endpoint's messages cannot be decrypted"),
+        // rustls's own enum is open: what it adds is a failed handshake until it is told apart here.
+        _ => detail("rustls gives no reason by type"),
+    }
+}
+
+fn certificate_failure(error: &CertificateError, progress: &Progress, secrets: &Secrets) -> Failure {
+    let time = |time: &rustls::pki_types::UnixTime| day(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    match error {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            Failure::new(Code::TlsExpired).with("date", time(not_after))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            Failure::new(Code::TlsNotYetValid).with("date", time(not_before))
+        }
+        // A private authority that was renewed under its old name is found by that name, and then its key does not fit.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            let issuer = if progress.is_self_signed() { ": it is self-signed" } else { "" };
+            Failure::new(Code::TlsUnknownIssuer).with("issuer", issuer)
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            Failure::new(Code::TlsUnsupported)
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            Failure::new(Code::TlsWrongName).with("names", names(presented, secrets))
+        }
+        CertificateError::NotValidForName => Failure::new(Code::TlsWrongName).with("names", names(&[], secrets)),
+        // Passed on without a name of its own.
+        CertificateError::Other(other) if matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) => {
+            Failure::new(Code::TlsCaAsServer)
+        }
+        other => Failure::new(Code::TlsCertificate).with("detail", detail(other)),
+    }
+}
+
+fn detail(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::BadEncoding => "it is not well-formed",
+        CertificateError::Revoked => "it is revoked",
+        CertificateError::UnhandledCriticalExtension => "it has a critical extension that this function does not know",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not meant for a server"
+        }
+        _ => "its chain breaks a rule of RFC 5280",
+    }
+}
+
+/// The names are written as `DnsName("a.example")` and `IpAddress(10.0.0.1)`, by the server's owner: each is cut, and
+/// shown only if it holds nothing secret.
+fn names(presented: &[String], secrets: &Secrets) -> String {
+    const SHOWN: usize = 4;
+    let plain = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+        secrets.name(inner.trim_matches('"'), 100)
+    };
+    let shown: Vec<_> = presented.iter().take(SHOWN).map(plain).collect();
+    match presented.len() {
+        0 => "names no host (it has no subject alternative name)".to_owned(),
+        count if count > SHOWN => format!("is for {} and {} more, not for this host", shown.join(", "), count - SHOWN),
+        _ => format!("is for {}, not for this host", shown.join(", ")),
+    }
+}

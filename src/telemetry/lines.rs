@@ -1,0 +1,131 @@
+//! The lines there are.
+
+use std::cell::RefCell;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::domain::failure::{Code, Failure, Level};
+use crate::domain::problem::{Problem, printable};
+use crate::domain::report::Report;
+
+/// Writes one line: the sentence, and the facts as members of one JSON object.
+///
+/// tracing fixes the level of each place in the source, and the fields' names; the formatter takes `fields` as they are.
+fn line(level: Level, message: &str, fields: &impl Serialize) {
+    // Plain data: it can always be written as JSON.
+    let fields = serde_json::to_string(fields).unwrap_or_default();
+    match level {
+        Level::Info => tracing::info!(fields, "{message}"),
+        Level::Warn => tracing::warn!(fields, "{message}"),
+        Level::Error => tracing::error!(fields, "{message}"),
+    }
+}
+
+/// The result line of a delivery, or of a record that has none.
+pub fn report(report: &Report) {
+    line(report.level, &report.message, report);
+}
+
+/// What an administrator asked for, and what came of it.
+pub fn admin(level: Level, message: &str, fields: &impl Serialize) {
+    line(level, message, fields);
+}
+
+/// A circuit opened or closed.
+pub fn breaker(level: Level, destination: &str, message: &str) {
+    line(level, message, &json!({ "destination": destination }));
+}
+
+/// The cold start is over.
+pub fn started(registry: &str) {
+    let version = env!("CARGO_PKG_VERSION");
+    line(
+        Level::Info,
+        &format!("version {version} starts, with destinations from {registry}."),
+        &json!({ "version": version }),
+    );
+}
+
+/// What is wrong with single destinations and routes, said when a document is read and not at every outcome.
+pub fn document_problems(source: &str, problems: &[Problem]) {
+    /// Lines about one document; what is wrong a hundred times is usually wrong once.
+    const SHOWN: usize = 100;
+    for problem in problems.iter().take(SHOWN) {
+        let message =
+            format!("{source}: {problem}. Operator: correct it; nothing is delivered to what is named until then.");
+        line(Level::Error, &message, &json!({ "path": problem.path }));
+    }
+    if problems.len() > SHOWN {
+        line(Level::Error, &format!("{source}: {} more problems.", problems.len() - SHOWN), &json!({}));
+    }
+}
+
+/// Known entries serve on although their store cannot be read.
+pub fn serving_stale(what: &str, failure: &Failure) {
+    let message = format!(
+        "{what} cannot be looked up, so what is known serves on for up to 15 minutes: {}. Operator: {}.",
+        failure.cause(),
+        failure.remedy()
+    );
+    line(Level::Warn, &message, &json!({ "code": failure.row().name }));
+}
+
+/// A name that leads to allowed and to blocked addresses.
+pub fn mixed_addresses(host: &str, blocked: usize) {
+    let message = format!(
+        "{} leads to {blocked} address(es) that may not be connected to, beside others that may; the others are used. \
+         Operator: take the private or forbidden addresses out of the name.",
+        printable(host, 253)
+    );
+    line(Level::Warn, &message, &json!({}));
+}
+
+/// The settings are wrong: the function does not start.
+pub fn failed_start(problems: &str) {
+    let failure = Failure::new(Code::InvalidSettings).with("problems", problems);
+    let message = format!("NOT STARTED: {}. Operator: {}.", failure.cause(), failure.remedy());
+    let version = env!("CARGO_PKG_VERSION");
+    line(
+        Level::Error,
+        &message,
+        &json!({ "code": failure.row().name, "owner": failure.row().owner.name(), "version": version }),
+    );
+}
+
+/// Started by hand.
+pub fn not_inside_lambda() {
+    line(
+        Level::Error,
+        "This program runs inside AWS Lambda. To run it on this machine, use `cargo lambda watch`.",
+        &json!({}),
+    );
+}
+
+/// The Runtime API went away, which ends the process.
+pub fn stopped(reason: &str) {
+    line(
+        Level::Error,
+        &format!("the connection to Lambda's Runtime API ended: {}.", printable(reason, 500)),
+        &json!({}),
+    );
+}
+
+thread_local! {
+    /// Where the last panic of this thread was. The panic's own text may hold anything, so it is not kept.
+    static LAST_PANIC: RefCell<String> = RefCell::default();
+}
+
+/// A bug of ours; the result line of what was under way follows.
+pub(super) fn panicked(location: Option<&std::panic::Location<'_>>) {
+    let place = location.map(ToString::to_string).unwrap_or_default();
+    let message = format!("a bug in this function, at {place}. Maintainers: it is told of with this line.");
+    let version = env!("CARGO_PKG_VERSION");
+    line(Level::Error, &message, &json!({ "code": Code::Panic.row().name, "version": version }));
+    LAST_PANIC.with(|last| last.replace(place));
+}
+
+/// File and line of the last panic of this thread.
+pub fn last_panic() -> String {
+    LAST_PANIC.with(|last| last.borrow().clone())
+}
