@@ -39,7 +39,7 @@ impl Circuits {
                 let at = |time| clock(SystemTime::UNIX_EPOCH + time, now);
                 let wait = until.saturating_sub(since_1970(now)) + AFTERWARDS.mul_f64(fastrand::f64());
                 let failure = Failure::new(Code::CircuitOpen).with("cause", cause);
-                let failure = failure.with("since", at(since)).with("trial", at(until));
+                let failure = failure.with("since", at(since)).with("trial", format_args!("{} UTC", at(until)));
                 Err(Failure { no_later: Some(wait), ..failure })
             }
         }
@@ -54,7 +54,9 @@ impl Leave<'_> {
     /// Takes note of what the attempt showed, and says in the log if that opened or closed the circuit.
     pub(super) fn done(mut self, attempt: &Attempt, now: SystemTime) {
         let seen = seen(attempt);
-        let cause = attempt.result.as_ref().err().map(Failure::cause).unwrap_or_default();
+        // Of every delivery that meets it, not of this one.
+        let plain = |failure: &Failure| Failure { maybe_received: false, excerpt: None, ..failure.clone() }.cause();
+        let cause = attempt.result.as_ref().err().map(plain).unwrap_or_default();
         let change = self.circuits.with(|circuits| {
             let breaker = circuits.entry(self.key.clone()).or_default();
             let change = breaker.record(seen, &cause, self.is_trial, since_1970(now), fastrand::f64());
@@ -70,7 +72,7 @@ impl Leave<'_> {
             Change::Opened { until } => {
                 let until = clock(SystemTime::UNIX_EPOCH + until, now);
                 let message = format!(
-                    "{id} CIRCUIT OPEN until {until}: {cause}. This environment makes no attempt until then, \
+                    "{id} CIRCUIT OPEN until {until} UTC: {cause}. This environment makes no attempt until then, \
                      so that other destinations do not wait; its alerts wait in the retry queue."
                 );
                 telemetry::breaker(Level::Warn, id, &message);

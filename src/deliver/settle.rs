@@ -168,20 +168,11 @@ pub(super) async fn settle(
                 Some(message) => case.in_time(queues.hide(message, wait)).await,
                 None => Ok(()),
             };
-            (
-                retrying(
-                    queues,
-                    schedule,
-                    failure,
-                    now + wait,
-                    message.and_then(|message| message.sent).unwrap_or(now),
-                ),
-                written,
-            )
+            (retrying(schedule, failure, now + wait, message.and_then(|message| message.sent).unwrap_or(now)), written)
         }
         Step::Write(wait) => {
             let written = case.in_time(queues.retry(&letter, wait, now)).await;
-            (retrying(queues, schedule, failure, now + wait, now), written)
+            (retrying(schedule, failure, now + wait, now), written)
         }
         Step::DeadLetter => {
             let queue = queues.dead_letter_name().to_owned();
@@ -275,10 +266,10 @@ fn letter<'a>(case: &Case<'a>, failure: &Failure, attempt: Option<u32>) -> Lette
 }
 
 /// `since` is when the message was written to the retry queue.
-fn retrying(queues: &Queues, schedule: Schedule, failure: &Failure, next: SystemTime, since: SystemTime) -> Fate {
+fn retrying(schedule: Schedule, failure: &Failure, next: SystemTime, since: SystemTime) -> Fate {
     // Back-pressure ends by age alone.
     let lasts = if failure.row().next == Next::Wait { LONGEST_LIFE } else { schedule.end() };
-    Fate::Retrying { queue: queues.retry_name().to_owned(), next, until: next.max(since + lasts) }
+    Fate::Retrying { next, until: next.max(since + lasts) }
 }
 
 /// A fault of ours: a message stays in its queue, hidden for a while.

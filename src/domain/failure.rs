@@ -96,70 +96,70 @@ failures! {
             => "{advice}"
         Unauthorized "unauthorized" Retry Error Operator:
             "{endpoint} answered HTTP {status}: it rejects the credentials{fresh}"
-            => "check the API key, header or signing secret of the destination, and that the endpoint lets this caller in"
+            => "check the destination's API key, header or signing secret, and that the endpoint lets this caller in"
         NotFound "not_found" Retry Error Operator:
             "{endpoint} answered HTTP 404: it has nothing at this path"
-            => "check the path in the destination's `url`, and that the webhook is deployed there"
+            => "check the path in the destination's `url`, and that the webhook is deployed"
         Gone "gone" DeadLetter Error Operator:
             "{endpoint} answered HTTP 410: it asks never to be called again"
-            => "enter another `url` for the destination, or remove the destination"
+            => "give the destination another `url`, or remove it"
         RateLimited "rate_limited" Wait Warn EndpointOwner:
             "{endpoint} answered HTTP 429: it takes no more for now{asks}"
-            => "raise its rate limit, or have the operator send it less (`outcomes`, `min_severity`)"
+            => "raise the rate limit, or have the operator send less (`outcomes`, `min_severity`)"
         Busy "busy" Retry Warn EndpointOwner:
-            "{endpoint} answered HTTP {status}: it cannot take the alert for now{asks}"
-            => "look for the reason in the endpoint's log"
+            "{endpoint} answered HTTP {status}: it cannot take the alert now{asks}"
+            => "look in the endpoint's log"
         Conflict "conflict" Retry Warn EndpointOwner:
-            "{endpoint} answered HTTP 409 Conflict: it may have this alert already{asks}"
-            => "look there for webhook-id {webhook_id}, and answer 2xx to an alert that it has already"
+            "{endpoint} answered HTTP 409: it may have this alert already{asks}"
+            => "look for webhook-id {webhook_id} there, and answer 2xx to duplicates"
         RefusedByEndpoint "refused_by_endpoint" DeadLetter Error EndpointOwner:
-            "{endpoint} answered HTTP {status}: it refuses this request, and the same one would be refused again{reason}"
-            => "look in the endpoint's log for what it refuses, and accept it"
+            "{endpoint} answered HTTP {status}: it refuses this request for good{reason}"
+            => "look in the endpoint's log for the reason, and accept the request"
         ServerError "server_error" Retry Warn EndpointOwner:
             "{endpoint} answered HTTP {status}: it failed{asks}"
-            => "look for the error in the endpoint's log"
+            => "look in the endpoint's log for the error"
         Unsupported "unsupported" DeadLetter Error Operator:
-            "{endpoint} answered HTTP {status}: it does not support this kind of request"
-            => "check that the destination's `url` is a webhook that takes an HTTP POST with JSON"
+            "{endpoint} answered HTTP {status}: it does not support such a request"
+            => "check that the destination's `url` is a webhook that takes a POST with JSON"
         UnexpectedStatus "unexpected_status" Retry Warn Operator:
             "{endpoint} answered HTTP {status}, {meaning}"
-            => "check that the destination's `url` is a webhook that takes a plain HTTP POST"
+            => "check that the destination's `url` is a webhook that takes a POST"
     }
     "Before a connection" {
         Dns "dns" Retry Error Operator:
-            "the host name {host} does not resolve to any address"
-            => "check the spelling of the host in the destination's `url`, then the DNS of the function's VPC"
+            "the host name {host} does not resolve"
+            => "check its spelling in the destination's `url`, then the DNS of the function's VPC"
         DnsTimeout "dns_timeout" Retry Warn Network:
             "the host name {host} did not resolve within {limit}"
             => "check the DNS of the function's VPC"
         AddressForbidden "address_forbidden" DeadLetter Error Operator:
             "{host} leads to {address}, which is {why} and can never be allowed"
-            => "use a `url` with a public address, or with a private one in a network that you allow"
+            => "give the destination a `url` with another address"
         AddressPrivate "address_private" DeadLetter Error Operator:
-            "{host} leads to {address}, which is in {why} that is not allowed"
+            "{host} leads to {address}, which is in {why} and not allowed"
             => "if that is meant, add its network to AllowPrivateCidrs (ALLOW_PRIVATE_CIDRS), else correct the `url`"
         PlainHttp "plain_http" DeadLetter Error Operator:
-            "{endpoint} is http:// and {address} is outside the allowed private networks"
+            "{endpoint} has http:// and leads to {address}, outside the allowed private networks"
             => "use https:// in the destination's `url`, or set AllowPlainHttp (ALLOW_PLAIN_HTTP) to true"
     }
     "The connection" {
         ConnectRefused "connect_refused" Retry Warn EndpointOwner:
             "{endpoint}{at} refused the connection"
-            => "start the service, or open port {port} in its firewall"
+            => "start the service, or open its port {port}"
         ConnectReset "connect_reset" Retry Warn EndpointOwner:
             "{endpoint}{at} reset the connection before anything was sent"
-            => "check that the service is up, and what its firewall or load balancer does with connections"
+            => "check that the service is up, and its firewall and load balancer"
         ConnectUnreachable "connect_unreachable" Retry Warn Network:
             "no network path leads to {endpoint}{at}"
-            => "check the VPC's route tables and security groups, and the address"
+            => "check the VPC's route tables and security groups"
         ConnectTimeout "connect_timeout" Retry Warn Network:
-            "{endpoint}{at} did not accept a connection within {limit}"
+            "{endpoint}{at} accepted no connection within {limit}"
             => "check the firewalls in between and, in a VPC, the NAT gateway"
         ConnectFailed "connect_failed" Retry Warn Network:
             "no connection to {endpoint}{at} came about"
-            => "check the destination's `url` and the firewalls in between"
+            => "check the firewalls in between, and the destination's `url`"
         OutOfDescriptors "out_of_descriptors" Retry Warn Operator:
-            "this function had no file descriptor left for a connection to {endpoint} (a limit of ours: 1,024 in one environment)"
+            "this function had no file descriptor left for a connection to {endpoint} (a limit of ours: 1,024)"
             => "lower the batch size of the queues"
     }
     "TLS" {
@@ -171,19 +171,19 @@ failures! {
             => "use a certificate that is valid now, and check the clock where it was issued"
         TlsUnknownIssuer "tls_unknown_issuer" Retry Error EndpointOwner:
             "no authority that this function trusts issued the certificate of {endpoint}{issuer}"
-            => "install a certificate of a public authority with its intermediates ({openssl} shows the chain), or have the operator \
-                trust your private authority (ExtraCaLayerArn, EXTRA_CA_BUNDLE); a key below RSA 2048 reads the same"
+            => "install a public authority's certificate with its intermediates ({openssl} shows the chain; a key below RSA 2048 \
+                reads the same), or have the operator trust your authority (ExtraCaLayerArn, EXTRA_CA_BUNDLE)"
         TlsCaAsServer "tls_ca_as_server" Retry Error EndpointOwner:
-            "{endpoint} presents the certificate of a certificate authority instead of a server's"
+            "{endpoint} presents a certificate authority's certificate instead of a server's"
             => "issue a server's certificate with CA:FALSE (`openssl req -x509` alone makes an authority's)"
         TlsWrongName "tls_wrong_name" Retry Error Operator:
             "the certificate of {endpoint} {names}"
-            => "use a host name in the destination's `url` that the certificate covers, or have the endpoint owner add {host} to it"
+            => "use a name that it covers in the destination's `url`, or have the endpoint owner add {host} to it"
         TlsCertificate "tls_certificate" Retry Error EndpointOwner:
-            "the certificate of {endpoint} is not usable: {detail}"
-            => "reissue the certificate for a server ({openssl} shows it)"
+            "the certificate of {endpoint} cannot be used: {detail}"
+            => "reissue it for a server ({openssl} shows it)"
         TlsUnsupported "tls_unsupported" Retry Error EndpointOwner:
-            "the certificate chain of {endpoint} uses a key or signature algorithm that is not supported"
+            "the certificate chain of {endpoint} has a key or signature algorithm that is not supported"
             => "use RSA of 2048 bits or more, P-256, P-384 or Ed25519, with SHA-256 or better"
         TlsProtocol "tls_protocol" Retry Error EndpointOwner:
             "{endpoint} shares no TLS version or cipher suite with this function"
@@ -192,72 +192,72 @@ failures! {
             "port {port} of {endpoint} answers without TLS"
             => "use the endpoint's TLS port in the destination's `url`"
         TlsClientCertificate "tls_client_certificate" Retry Error EndpointOwner:
-            "{endpoint} demands a client certificate, which this function cannot present"
+            "{endpoint} demands a client certificate, which this function does not have"
             => "accept an API key, a header, Basic authentication or the signature instead"
         TlsCut "tls_cut" Retry Warn EndpointOwner:
             "{endpoint} closed the connection during the TLS handshake"
             => "check its TLS configuration, and any firewall that inspects TLS ({openssl})"
         TlsTimeout "tls_timeout" Retry Warn EndpointOwner:
             "the TLS handshake with {endpoint} did not end within {limit}"
-            => "check the endpoint's load, and that the port speaks TLS ({openssl})"
+            => "check the endpoint's load, and that its port speaks TLS ({openssl})"
         TlsFailed "tls_failed" Retry Error EndpointOwner:
             "the TLS handshake with {endpoint} failed: {detail}"
             => "check the endpoint's TLS configuration ({openssl})"
     }
     "After the request was sent" {
         Timeout "timeout" Retry Warn EndpointOwner:
-            "{endpoint} gave no answer within {limit}, the destination's timeout"
-            => "answer first and work later, or have the operator raise the destination's `timeout` (now {limit}, at most 300 s)"
+            "{endpoint} did not answer within {limit}, the destination's `timeout`"
+            => "answer first and work later, or have the operator raise the `timeout` (at most 300 s)"
         ConnectionLost "connection_lost" Retry Warn EndpointOwner:
             "the connection to {endpoint} broke before an answer came"
             => "look in the log of the endpoint and of any proxy in front of it"
         MalformedResponse "malformed_response" DeadLetter Error EndpointOwner:
-            "{endpoint} answered with something that is not valid HTTP"
-            => "look for the alert at the endpoint, and correct its HTTP response"
+            "the answer of {endpoint} is not valid HTTP"
+            => "correct the HTTP response, and look whether the alert arrived"
     }
     "This function's own limits" {
         Deadline "deadline" Retry Warn Operator:
             "this function's own time ended {limit} after the request to {endpoint} began"
-            => "raise the function's timeout (LongestTimeout) above the destination's `timeout` (now {timeout}), or lower that"
+            => "raise the function's timeout (LongestTimeout) above the destination's `timeout` (now {timeout})"
         NotStarted "not_started" Retry Warn Operator:
             "this function's time was over before an attempt could begin"
-            => "lower the batch size or the destinations' timeouts, or raise the function's timeout"
+            => "lower the batch size or the destinations' timeouts, or raise the function's"
         CircuitOpen "circuit_open" Retry Warn EndpointOwner:
-            "not tried, because {cause} since {since}; the next trial is at {trial}"
+            "its circuit is open since {since} ({cause}), the next trial is at {trial}"
             => "bring the endpoint back; deliveries then go on by themselves"
         Panic "panic" Retry Error Maintainers:
             "a bug in this function ended the attempt ({place}, version {version})"
-            => "report it with this line to the project"
+            => "mend it (operator: report this line to the project)"
     }
     "No attempt: the destination or its route" {
         DestinationInvalid "destination_invalid" DeadLetter Error Operator:
-            "the configuration of the destination is wrong: {problems}"
-            => "correct what is named"
+            "the destination is configured wrongly: {problems}"
+            => "correct it"
         DestinationUnknown "destination_unknown" DeadLetter Error Operator:
-            "a route names this destination, and it does not exist"
+            "the route names this destination, which does not exist"
             => "add the destination, or take it out of the route"
         DestinationInactive "destination_inactive" DeadLetter Error Operator:
-            "the destination was set to inactive while the alert waited for it"
-            => "set `active` to true, or leave the alert where it is"
+            "the destination was switched off (`active`: false) while the alert waited for it"
+            => "set `active` to true if the alert shall go there"
         DestinationPaused "destination_paused" Wait Info Operator:
             "the destination is paused"
             => "set `paused` to false when the maintenance is over"
         SecretUnresolved "secret_unresolved" Retry Error Operator:
-            "{what}, to which the destination refers, cannot be used: {problems}"
+            "{what}, which the destination refers to, cannot be used: {problems}"
             => "{fix}"
         RouteInvalid "route_invalid" DeadLetter Error Operator:
-            "a route of this detection is wrong: {problems}; its other destinations are not affected"
-            => "correct what is named"
+            "the route of this detection has a mistake: {problems}; its other destinations get the alert"
+            => "correct it"
         Unrouted "unrouted" DeadLetter Error Operator:
-            "no route leads anywhere for this detection"
-            => "add a route for detection {detection}, or a `*` route for all without one"
+            "detection {detection} has no route"
+            => "add a route for it, or a `*` route for all that have none"
     }
     "No attempt: what came in" {
         InvalidOutcome "invalid_outcome" DeadLetter Error Producer:
             "this is not an outcome: {problems}"
-            => "send what the README describes, and this outcome once more"
+            => "correct what is named, and send the outcome again"
         UnknownEvent "unknown_event" DeadLetter Error Producer:
-            "this is not an event that the function accepts: {problems}"
+            "this event is not one that the function accepts: {problems}"
             => "send an outcome alone, or through SQS, SNS or EventBridge"
     }
     "No attempt: look-up and queues" {
@@ -265,7 +265,7 @@ failures! {
             "the destinations cannot be looked up: {what}: {problems}"
             => "{fix}"
         TooLargeToKeep "too_large_to_keep" Return Error Operator:
-            "{before}; the alert cannot wait for another try, because its {size} are more than a queue takes (1 MiB)"
+            "{before}; and the alert is too large to wait in a queue ({size}; a queue takes 1 MiB)"
             => "mend what made the delivery fail"
         QueueFailed "queue_failed" Return Error Operator:
             "{before}; then the alert could not be written to {what}: {problems}"
@@ -379,7 +379,7 @@ impl Failure {
         let asks =
             retry_after.filter(|wait| !wait.is_zero()).map(|wait| format!(" and asks to wait {}", in_words(wait)));
         let meaning = match status {
-            101 => "which switches to another protocol, such as a WebSocket's",
+            101 => "which switches to another protocol, such as WebSocket",
             100..=199 => "which is an interim answer in place of a final one",
             _ => "a number that HTTP does not define",
         };

@@ -19,7 +19,6 @@ pub enum Fate {
     Delivered,
     /// In the retry queue, whether just written or still there.
     Retrying {
-        queue: String,
         next: SystemTime,
         until: SystemTime,
     },
@@ -325,21 +324,21 @@ fn push_fate(text: &mut String, case: &Case<'_>, fate: &Fate, failure: Option<&F
     let _ = match fate {
         Fate::Delivered => write!(text, "DELIVERED"),
         Fate::Filtered(_) | Fate::Ignored => write!(text, "NOT SENT"),
-        Fate::Retrying { queue, next, until } => {
+        Fate::Retrying { next, until } => {
             let waits = failure.is_some_and(|failure| failure.row().next == Next::Wait);
             let tried = if case.attempt.is_some() { "NOT DELIVERED" } else { "NOT TRIED" };
             let verb = if waits { "waiting" } else { "retrying" };
-            let _ = write!(text, "{tried}, {verb} in queue {queue} (");
+            let _ = write!(text, "{tried}, {verb} from the retry queue (");
             if let Some(since) = since {
                 let word = if waits { "waiting" } else { "failing" };
                 let _ = write!(text, "{word} since {}, ", clock(since, now));
             }
-            write!(text, "next try {}, until {})", clock(*next, now), clock(*until, now))
+            write!(text, "next try {}, until {} UTC)", clock(*next, now), clock(*until, now))
         }
         Fate::DeadLettered { queue } => {
             let _ = write!(text, "DEAD-LETTERED in queue {queue}");
             match since {
-                Some(since) => write!(text, " (failing since {})", clock(since, now)),
+                Some(since) => write!(text, " (failing since {} UTC)", clock(since, now)),
                 None => Ok(()),
             }
         }
@@ -354,7 +353,7 @@ fn push_fate(text: &mut String, case: &Case<'_>, fate: &Fate, failure: Option<&F
                 let _ = write!(text, " {name}");
             }
             match next {
-                Some(next) => write!(text, " (next receive at {})", clock(*next, now)),
+                Some(next) => write!(text, " (next receive at {} UTC)", clock(*next, now)),
                 None => write!(text, " (next receive after its visibility timeout)"),
             }
         }
@@ -385,7 +384,7 @@ fn push_answer(text: &mut String, case: &Case<'_>) {
 fn push_remedy(text: &mut String, failure: &Failure, level: Level, then: Option<&str>) {
     let (owner, remedy) = (failure.row().owner.name(), failure.remedy());
     if is_nobodys(failure, level) {
-        let _ = write!(text, "Nobody must act yet; if it goes on, {owner}: {remedy}");
+        let _ = write!(text, "Nobody yet; if it goes on, {owner}: {remedy}");
     } else {
         let mut letters = owner.chars();
         text.extend(letters.next().map(|first| first.to_ascii_uppercase()));
@@ -402,11 +401,9 @@ fn redrive(case: &Case<'_>, failure: &Failure) -> Option<String> {
     if matches!(failure.code, Code::InvalidOutcome | Code::UnknownEvent) {
         return None;
     }
-    let to = case.destination.map(|id| format!("\"destination\": \"{id}\", ")).unwrap_or_default();
-    Some(format!(
-        ", then redrive: invoke this function with {{\"redrive\": {{{to}\"code\": \"{}\"}}}}",
-        failure.row().name
-    ))
+    let to = case.destination.map(|id| format!("\"destination\":\"{id}\",")).unwrap_or_default();
+    let code = failure.row().name;
+    Some(format!(", then redrive: invoke the function with {{\"redrive\":{{{to}\"code\":\"{code}\"}}}}"))
 }
 
 /// Which alert it is about. Texts of the payload are quoted, so that none can pass for a part of the sentence.
@@ -475,11 +472,11 @@ pub fn rfc3339(time: SystemTime) -> String {
     timestamp(time).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A time for people: with its day where that is another one than today.
+/// A time for people, in UTC: with its day where that is another one than today.
 pub fn clock(time: SystemTime, now: SystemTime) -> String {
     let (time, now) = (timestamp(time), timestamp(now));
     let is_today = time.strftime("%F").to_string() == now.strftime("%F").to_string();
-    time.strftime(if is_today { "%H:%M:%S UTC" } else { "%d %b %H:%M UTC" }).to_string()
+    time.strftime(if is_today { "%H:%M:%S" } else { "%d %b %H:%M" }).to_string()
 }
 
 /// A certificate's limit.

@@ -154,9 +154,11 @@ fn detail(error: &CertificateError) -> &'static str {
 /// shown only if it holds nothing secret.
 fn names(presented: &[String], secrets: &Secrets) -> String {
     const SHOWN: usize = 4;
+    /// The longest name (RFC 1035, section 2.3.4). A longer one is withheld unread.
+    const LONGEST: usize = 253;
     let plain = |name: &String| {
         let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
-        secrets.name(inner.trim_matches('"'), 100)
+        secrets.name(inner.trim_matches('"'), LONGEST)
     };
     let shown: Vec<_> = presented.iter().take(SHOWN).map(plain).collect();
     match presented.len() {

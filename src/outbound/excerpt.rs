@@ -285,6 +285,7 @@ mod tests {
 
     /// Escapes may be escaped once more; the last four are not made of escapes.
     const ESCAPES: usize = 10;
+    #[allow(clippy::format_collect, reason = "a secret is short")]
     const SPELLINGS: [fn(&str) -> String; 14] = [
         str::to_owned,
         str::to_lowercase,
@@ -301,48 +302,6 @@ mod tests {
         |text| BASE64_URL_SAFE_NO_PAD.encode(text),
         |text| text.bytes().map(|byte| format!("{byte:02x}")).collect(),
     ];
-
-    #[test]
-    fn measure() {
-        let Ok(kind) = std::env::var("KIND") else { return };
-        let unit = match &*kind {
-            "words" => "\"descr\":\"some words\",",
-            "letters" => "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-            "newlines" => "\\n",
-            "hex" => "\\u0061",
-            "percent" => "%",
-            "percents" => "%61",
-            "amp" => "&",
-            "ampa" => "&a",
-            "ampx" => "&a;",
-            "ent" => "&#97;",
-            "bs" => "\\",
-            "same" => "x",
-            "none" => "",
-            "near" => "xbcdefghijklmnop",
-            _ => panic!(),
-        };
-        let mut sent = unit.repeat(MAX_COMPARED / unit.len().max(1));
-        if unit.is_empty() {
-            sent.clear();
-        }
-        sent.truncate(MAX_COMPARED);
-        let body = match &*std::env::var("BODY").unwrap_or_default() {
-            "odd" => "q%61 <b> \\u0062 &#99; a&amp;b %2531".repeat(12),
-            "near" => "ybcdefghijklmnop; ".repeat(28),
-            _ => "{\"error\":\"field 'severity' is unknown to us now\"} ".repeat(10),
-        };
-        let secrets = secrets_of(URL, HEADER);
-        let sent = payload(&sent);
-        let head = HeaderMap::new();
-        let shown = measured(&secrets, &head, body.as_bytes(), &sent);
-        eprintln!("{:?}", shown);
-    }
-
-    #[inline(never)]
-    fn measured(secrets: &Secrets, head: &HeaderMap, body: &[u8], sent: &Payload) -> Option<String> {
-        secrets.excerpt(head, &body[..body.len().min(512)], true, sent)
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]

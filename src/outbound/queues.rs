@@ -69,10 +69,6 @@ impl Queues {
         message.orders(self.is_retry(message))
     }
 
-    pub fn retry_name(&self) -> &str {
-        name(&self.urls.retry)
-    }
-
     pub fn dead_letter_name(&self) -> &str {
         name(&self.urls.dead_letter)
     }
