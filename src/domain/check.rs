@@ -1,6 +1,7 @@
 //! What a check of the whole registry found: the answer to whoever asked.
 
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use super::failure::Failure;
 use super::problem::Problem;
@@ -9,6 +10,7 @@ use super::problem::Problem;
 const SHOWN: usize = 100;
 
 /// The answer to a check.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub struct Check {
     /// Always true: what was asked for.
@@ -26,11 +28,8 @@ pub struct Check {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub destinations_without_route: Vec<String>,
     /// Why the registry could not be read at all, and what to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 

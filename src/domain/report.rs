@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
+use serde_with::skip_serializing_none;
 
 use super::attempt::{Attempt, Timings};
 use super::destination::Filter;
@@ -102,6 +103,7 @@ pub struct Case<'a> {
 }
 
 /// What became of a delivery in this invocation.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     #[serde(skip)]
@@ -112,57 +114,35 @@ pub struct Report {
     /// Whether the source may forget the record, as far as this delivery is concerned.
     #[serde(skip)]
     pub acknowledged: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     severity: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "number_or_text")]
+    #[serde(serialize_with = "number_or_text")]
     detection_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     detection_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     message_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     gives_up_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     addresses: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     dns_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     connect_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     first_byte_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     total_ms: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     maybe_received: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     waiting_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     search_id: Option<String>,
 }
 
