@@ -168,7 +168,13 @@ impl Report {
 
     /// A test of one destination. It is not a delivery, so it has no result.
     pub fn probe(case: &Case<'_>, failure: Option<&Failure>, now: SystemTime) -> Self {
-        let level = failure.map_or(Level::Info, |failure| failure.row().level.max(Level::Warn));
+        let expires = case.tried.and_then(|tried| tried.certificate_expires);
+        let ends_in = expires.map(|expires| span(now, expires)).filter(|left| *left < SOON);
+        let level = match failure {
+            Some(failure) => failure.row().level.max(Level::Warn),
+            None if ends_in.is_some() => Level::Warn,
+            None => Level::Info,
+        };
         let id = case.destination.unwrap_or_default();
         let mut message = format!("probe of {id}: ");
         match failure {
@@ -182,15 +188,11 @@ impl Report {
                 push_remedy(&mut message, failure, level, None);
             }
         }
-        if let Some(expires) = case.tried.and_then(|tried| tried.certificate_expires) {
+        if let Some(expires) = expires {
             let _ = write!(message, " Its certificate is valid until {}.", day(expires));
-            if seconds_between(now, expires) < SOON.as_secs() {
-                let _ = write!(
-                    message,
-                    " Endpoint owner: renew it, it ends in {}.",
-                    in_words(SOON.min(span(now, expires)))
-                );
-            }
+        }
+        if let Some(left) = ends_in {
+            let _ = write!(message, " Endpoint owner: renew it, it ends in {}.", in_words(left));
         }
         let addresses = case.tried.map(|tried| tried.addresses.iter().map(|address| address.ip.to_string()).collect());
         let facts = Self::facts(case, None, failure, level);
@@ -199,7 +201,8 @@ impl Report {
 
     fn facts(case: &Case<'_>, result: Option<&'static str>, failure: Option<&Failure>, level: Level) -> Self {
         let about = case.about;
-        let timings = case.tried.filter(|_| case.attempt.is_some()).map(|tried| tried.timings);
+        // A probe has timings, too: it is no attempt of a delivery, and has no result.
+        let timings = case.tried.filter(|_| case.attempt.is_some() || result.is_none()).map(|tried| tried.timings);
         let no_answer = failure.is_some_and(|failure| failure.status.is_none());
         let addresses = case.tried.filter(|_| no_answer).map(|tried| tried.addresses.as_slice()).unwrap_or_default();
         let text = |get: fn(&About) -> &Option<String>| about.and_then(|about| get(about).clone());
