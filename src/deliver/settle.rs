@@ -125,7 +125,11 @@ pub(super) async fn settle(
     facts.attempt = is_attempt.then(|| case.attempt(app, now));
     let Some(failure) = failure else { return Report::new(&facts, &Fate::Delivered, None, now) };
     let Some(queues) = &app.queues else {
-        return Report::new(&facts, &Fate::Returned(Source::of(case.record.origin)), Some(failure), now);
+        let fate = match case.record.outcome {
+            Err(_) => Fate::Rejected { queue: None },
+            Ok(_) => Fate::Returned(Source::of(case.record.origin)),
+        };
+        return Report::new(&facts, &fate, Some(failure), now);
     };
     let (schedule, elapsed) = (case.schedule(app), case.elapsed(now));
     let mut step = step(&case, schedule, failure, now);
@@ -176,8 +180,10 @@ pub(super) async fn settle(
         }
         Step::DeadLetter => {
             let queue = queues.dead_letter_name().to_owned();
-            let fate =
-                if case.record.outcome.is_err() { Fate::Rejected { queue } } else { Fate::DeadLettered { queue } };
+            let fate = match case.record.outcome {
+                Err(_) => Fate::Rejected { queue: Some(queue) },
+                Ok(_) => Fate::DeadLettered { queue },
+            };
             (fate, case.in_time(queues.dead_letter(&letter)).await)
         }
         Step::Return(wait) => return returned(queues, &case, &facts, failure, wait, now).await,

@@ -32,9 +32,9 @@ pub enum Fate {
     Ignored,
     /// Neither delivered nor in a queue of ours: its source has it, or the caller was told.
     Returned(Source),
-    /// Not an outcome; with queues it is in the dead-letter queue.
+    /// Not an outcome; with queues it is in the dead-letter queue, without it is left with its source.
     Rejected {
-        queue: String,
+        queue: Option<String>,
     },
 }
 
@@ -158,7 +158,7 @@ impl Report {
         let waits = matches!(fate, Fate::Retrying { .. } | Fate::Returned(Source::Queue { .. }));
         Self {
             message: sentence(case, fate, failure, level, now),
-            acknowledged: !matches!(fate, Fate::Returned(_)),
+            acknowledged: !matches!(fate, Fate::Returned(_) | Fate::Rejected { queue: None }),
             next_attempt_at: next.map(rfc3339),
             gives_up_at: until.map(rfc3339),
             waiting_seconds: case.since.filter(|_| waits).map(|since| seconds_between(since, now)),
@@ -325,7 +325,8 @@ fn push_fate(text: &mut String, case: &Case<'_>, fate: &Fate, failure: Option<&F
                 None => Ok(()),
             }
         }
-        Fate::Rejected { queue } => write!(text, "REJECTED, dead-lettered in queue {queue}"),
+        Fate::Rejected { queue: Some(queue) } => write!(text, "REJECTED, dead-lettered in queue {queue}"),
+        Fate::Rejected { queue: None } => write!(text, "REJECTED, left with its source"),
         Fate::Returned(Source::Caller) => write!(text, "NOT DELIVERED AND NOT KEPT"),
         Fate::Returned(Source::Lambda) => {
             write!(text, "NOT DELIVERED, returned to Lambda (which invokes the function again)")
