@@ -51,7 +51,7 @@ async fn a_batch_answers_with_the_failed_ids_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_message_without_an_id_fails_the_batch_so_that_it_is_kept() {
+async fn a_failed_message_without_an_id_fails_its_batch() {
     let receiver = picky_receiver().await;
     let function = Function::start(local(&receiver.url())).await;
     let nameless = json!({ "body": outcome(json!({ "run_id": "fails" })), "eventSource": "aws:sqs" });
@@ -62,7 +62,7 @@ async fn a_failed_message_without_an_id_fails_the_batch_so_that_it_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_record_is_refused_by_itself_and_the_good_ones_beside_it_are_sent() {
+async fn an_odd_record_is_rejected_and_its_neighbours_are_sent() {
     let receiver = picky_receiver().await;
     let function = Function::start(local(&receiver.url())).await;
     let good = message("good", &outcome(json!({})));
@@ -75,13 +75,14 @@ async fn what_is_no_record_is_refused_by_itself_and_the_good_ones_beside_it_are_
         assert_eq!(function.invoke(&batch(&[odd, good.clone()])).await["errorType"], "Undelivered");
         assert_eq!(receiver.requests().len(), sent + 1);
     }
-    let refused = function.results().await.into_iter().filter(|line| line["code"] == "invalid_outcome");
-    assert_eq!(refused.count(), 6);
+    let results = function.results().await;
+    let rejected = results.iter().filter(|line| line["result"] == "rejected" && line["code"] == "invalid_outcome");
+    assert_eq!(rejected.count(), 6);
     assert_eq!(function.invoke(&batch(&[named])).await["errorType"], "UnknownShape");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_record_says_which_message_detection_and_run_it_is() {
+async fn a_rejected_record_names_its_message_detection_and_run() {
     let receiver = picky_receiver().await;
     let function = Function::start(local(&receiver.url())).await;
     let nameless = json!({ "body": "hello", "eventSource": "aws:sqs" });
@@ -89,16 +90,21 @@ async fn a_refused_record_says_which_message_detection_and_run_it_is() {
     function.invoke(&batch(&[message("m1", &wrong("r1")), message("m2", &wrong("r2")), nameless])).await;
     function.invoke(&wrong("r3")).await;
     let results = function.results().await;
-    for (begin, message_id, run_id) in [
-        ("message m1, detection 123 'Suspicious Login Attempts', run r1: ", json!("m1"), json!("r1")),
-        ("message m2, detection 123 'Suspicious Login Attempts', run r2: ", json!("m2"), json!("r2")),
-        ("Records[2]: this is no detection outcome: `Records[2].body`: expected", json!(null), json!(null)),
-        ("detection 123 'Suspicious Login Attempts', run r3: this is no", json!(null), json!("r3")),
+    for (message_id, run_id, parts) in [
+        (json!("m1"), json!("r1"), ["message m1", "`outcome`: expected", "run r1"]),
+        (json!("m2"), json!("r2"), ["message m2", "`outcome`: expected", "run r2"]),
+        (json!(null), json!(null), ["not an outcome", "`Records[2].body`: expected", "Producer: "]),
+        (json!(null), json!("r3"), ["not an outcome", "`outcome`: expected", "run r3"]),
     ] {
-        let is_it = |line: &&Value| line["message"].as_str().unwrap().starts_with(begin);
-        let line = results.iter().find(is_it).unwrap_or_else(|| panic!("{begin}: {results:?}"));
-        assert_eq!((&line["message_id"], &line["run_id"]), (&message_id, &run_id));
-        assert_eq!(line["detection_id"], if run_id.is_null() { json!(null) } else { json!(123) });
+        let is_it = |line: &&Value| line["message_id"] == message_id && line["run_id"] == run_id;
+        let line = results.iter().find(is_it).unwrap_or_else(|| panic!("{run_id}: {results:?}"));
+        for part in parts {
+            assert!(line["message"].as_str().unwrap().contains(part), "{part}: {line}");
+        }
+        let seen = ["level", "result", "code", "owner"].map(|name| line[name].as_str().unwrap());
+        assert_eq!(seen, ["ERROR", "rejected", "invalid_outcome", "producer"]);
+        let (id, severity) = if run_id.is_null() { (json!(null), json!(null)) } else { (json!(123), json!("HIGH")) };
+        assert_eq!((&line["detection_id"], &line["severity"]), (&id, &severity), "{line}");
     }
     assert_eq!(results.len(), 4);
 }
@@ -116,7 +122,7 @@ async fn records_of_a_batch_are_delivered_side_by_side() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_direct_invocation_is_answered_with_a_report_or_a_fixed_error() {
+async fn a_direct_answer_is_a_report_or_a_fixed_error() {
     let receiver = picky_receiver().await;
     let function = Function::start(local(&receiver.url())).await;
     let report = function.invoke(&outcome(json!({}))).await;
@@ -126,7 +132,7 @@ async fn a_direct_invocation_is_answered_with_a_report_or_a_fixed_error() {
         (&delivery["destination"], &delivery["result"], &delivery["status"]),
         (&json!("default"), &json!("delivered"), &json!(200))
     );
-    assert!(delivery["elapsed_ms"].is_u64());
+    assert!(delivery["total_ms"].is_u64() && delivery["message"].is_string(), "{delivery}");
 
     let error = function.invoke(&outcome(json!({ "run_id": "fails" }))).await;
     assert_eq!(
@@ -138,12 +144,38 @@ async fn a_direct_invocation_is_answered_with_a_report_or_a_fixed_error() {
     );
     let error = function.invoke(&outcome(json!({ "outcome": 5, "detection_name": "SECRET" }))).await;
     assert_eq!(error["errorType"], "Undelivered");
-    // One line each; the runtime's own repetition of the error is not printed.
-    assert_eq!(function.log().await.len(), 3);
+    // One line each, and one of the cold start; the runtime's own repetition of the error is not printed.
+    assert_eq!((function.results().await.len(), function.log().await.len()), (3, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sns_and_eventbridge_fail_as_a_whole_so_that_lambda_tries_again() {
+async fn a_direct_answer_has_the_same_reports_as_the_log() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let function = Function::start(document(&json!({ "destinations": {
+        "soc": { "url": receiver.url() },
+        "pager": { "url": receiver.url(), "min_severity": "CRITICAL" }
+    } })))
+    .await;
+    let answer = function.invoke(&outcome(json!({ "match_count": "5" }))).await;
+    let mut reports: Vec<_> = answer["deliveries"].as_array().unwrap().iter().map(Value::to_string).collect();
+    let mut lines = function.results().await;
+    for line in &mut lines {
+        // The log's own. What is left is compared as text: keys, values and order.
+        let line = line.as_object_mut().unwrap();
+        for name in ["level", "timestamp", "request_id"] {
+            assert!(line.shift_remove(name).is_some(), "{name}: {line:?}");
+        }
+        line.shift_remove("xray_trace_id");
+    }
+    let mut lines: Vec<_> = lines.iter().map(Value::to_string).collect();
+    reports.sort();
+    lines.sort();
+    assert_eq!(reports, lines);
+    assert!(lines[0].contains("\"filtered\"") && lines[1].contains("\"warnings\":[\"match_count\"]"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sns_and_eventbridge_fail_so_that_lambda_tries_again() {
     let receiver = Receiver::start(Reply::Status(503)).await;
     let function = Function::start(local(&receiver.url())).await;
     for name in ["sns.json", "eventbridge.json"] {
@@ -201,13 +233,15 @@ async fn routes_filters_and_broken_destinations_are_told_apart() {
     assert_eq!(receiver.requests().last().unwrap().header("x-api-key"), Some("k1"));
 
     let report = function.invoke(&outcome(json!({ "detection_id": 8 }))).await;
-    assert_eq!(report["deliveries"], json!([{ "destination": "off", "result": "filtered" }]));
+    let [delivery] = report["deliveries"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_eq!((&delivery["destination"], &delivery["result"]), (&json!("off"), &json!("filtered")));
 
     // Nobody gets it: an alert must not vanish, a run without a match may.
     assert_eq!(function.invoke(&outcome(json!({ "detection_id": 9 }))).await["errorType"], "Undelivered");
     assert_eq!(function.results().await.last().unwrap()["code"], "unrouted");
     let report = function.invoke(&outcome(json!({ "detection_id": 9, "outcome": "NOT_MATCHED" }))).await;
-    assert_eq!(report["deliveries"], json!([{ "result": "unrouted" }]));
+    let [delivery] = report["deliveries"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_eq!((delivery.get("destination"), &delivery["result"]), (None, &json!("ignored")));
     assert_eq!(receiver.requests().len(), 5);
 }
 
@@ -229,7 +263,8 @@ async fn a_registry_that_cannot_be_read_acknowledges_nothing() {
     }
     let function = Function::start(super::runtime::vars(&[("DESTINATIONS", "file:/nowhere/d.json")])).await;
     assert_eq!(function.invoke(&outcome(json!({}))).await["errorType"], "Undelivered");
-    assert!(function.results().await[0]["cause"].as_str().unwrap().contains("/nowhere/d.json cannot be read"));
+    let line = function.results().await.remove(0);
+    assert!(line["code"] == "lookup_failed" && line["message"].as_str().unwrap().contains("/nowhere/d.json"), "{line}");
     assert!(receiver.requests().is_empty());
 }
 
@@ -247,7 +282,7 @@ async fn a_changed_file_takes_effect_at_the_next_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_is_cut_before_the_deadline_and_says_whose_limit_it_was() {
+async fn an_attempt_is_cut_before_the_deadline_and_says_so() {
     let receiver = Receiver::start(Reply::Silence).await;
     let runtime = OwnRuntime::start(local(&receiver.url())).await;
     let event = batch(&[message("m1", &outcome(json!({})))]);
@@ -255,12 +290,16 @@ async fn an_attempt_is_cut_before_the_deadline_and_says_whose_limit_it_was() {
     assert_eq!((told.kind, told.body), ("response", failures(&["m1"])));
     let told = runtime.invoke(&event, Duration::ZERO).await;
     assert_eq!(told.body, failures(&["m1"]));
-    let log = runtime.log().await;
+    let results = runtime.results().await;
     assert_eq!(
-        (&log[0]["code"], &log[0]["maybe_received"], &log[0]["level"]),
+        (&results[0]["code"], &results[0]["maybe_received"], &results[0]["level"]),
         (&json!("deadline"), &json!(true), &json!("WARN"))
     );
-    assert_eq!((&log[1]["code"], log[1].get("attempt")), (&json!("not_started"), None));
+    let untried = &results[1];
+    assert_eq!(
+        (&untried["code"], untried.get("attempt"), untried.get("total_ms")),
+        (&json!("not_started"), None, None)
+    );
     assert_eq!(receiver.requests().len(), 1);
 }
 

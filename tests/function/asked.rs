@@ -1,12 +1,13 @@
 //! What an administrator asks before anything fails: `{"probe": "ID"}` and `{"check": true}`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::date_time_ymd;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::authority::{Authority, Options, serve};
 use super::aws::Aws;
+use super::queues::LONG;
 use super::receiver::{Receiver, Reply};
 use super::registry::items;
 use super::runtime::{Function, OwnRuntime, document, free_port, vars};
@@ -16,26 +17,21 @@ fn probe(id: &str) -> String {
     json!({ "probe": id }).to_string()
 }
 
-/// Steps as `name`, or `name!` for the one that failed.
-fn walked(answer: &Value) -> Vec<String> {
-    let step =
-        |step: &Value| format!("{}{}", step["step"].as_str().unwrap(), if step["ok"] == true { "" } else { "!" });
-    answer["steps"].as_array().unwrap_or_else(|| panic!("{answer}")).iter().map(step).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_sends_the_documented_message_and_says_how_far_it_came() {
+async fn a_probe_sends_the_test_message_and_answers_with_a_report() {
     let authority = Authority::new("probe");
     let good = serve(authority.server(|_| {}, &Options::usual())).await;
     let expired = serve(authority.server(|p| p.not_after = date_time_ymd(2020, 2, 1), &Options::usual())).await;
     let up = Receiver::start(Reply::Status(204)).await;
-    let down = Receiver::start(Reply::Raw("HTTP/1.1 503 X\r\nContent-Length: 15\r\n\r\nout of SECRET-1")).await;
+    let down = Receiver::start(Reply::Raw("HTTP/1.1 503 X\r\nContent-Length: 9\r\n\r\nout of it")).await;
+    let echo = Receiver::start(Reply::Raw("HTTP/1.1 400 X\r\nContent-Length: 15\r\n\r\nout of SECRET-1")).await;
     let silent = Receiver::start(Reply::Silence).await;
     let config = json!({ "destinations": {
         "good": { "url": format!("https://localhost:{good}/SECRET") },
         "expired": { "url": format!("https://localhost:{expired}/SECRET") },
         "up": { "url": up.url(), "paused": true, "outcomes": ["ERROR"], "headers": { "X-Key": "SECRET" } },
         "down": { "url": format!("http://127.0.0.1:{}/SECRET-1", down.port) },
+        "echo": { "url": format!("http://127.0.0.1:{}/SECRET-1", echo.port) },
         "silent": { "url": silent.url(), "timeout": 1 },
         "closed": { "url": format!("http://127.0.0.1:{}/SECRET", free_port()) },
         "nowhere": { "url": "https://no-such-host.invalid/SECRET" },
@@ -48,58 +44,94 @@ async fn a_probe_sends_the_documented_message_and_says_how_far_it_came() {
     let mut variables = document(&config);
     variables.extend(vars(&[("EXTRA_CA_BUNDLE", authority.bundle.to_str().unwrap())]));
     let runtime = OwnRuntime::start(variables).await;
-    for (id, steps, code) in [
-        ("good", "lookup dns guard connect tls http", None),
-        ("expired", "lookup dns guard connect tls!", Some("tls_expired")),
-        ("up", "lookup guard connect http", None),
-        ("down", "lookup guard connect http!", Some("server_error")),
-        ("silent", "lookup guard connect http!", Some("timeout")),
-        ("closed", "lookup guard connect!", Some("connect_refused")),
-        ("nowhere", "lookup dns!", Some("dns")),
-        ("inside", "lookup guard!", Some("address_forbidden")),
-        ("private", "lookup guard!", Some("address_private")),
-        ("off", "lookup!", Some("destination_inactive")),
-        ("broken", "lookup!", Some("destination_invalid")),
-        ("lost", "lookup!", Some("secret_unresolved")),
-        ("none", "lookup!", Some("destination_unknown")),
+    let all_parts = ["dns_ms", "connect_ms", "first_byte_ms", "total_ms"];
+    let connected = &all_parts[1..];
+    let nothing: &[&str] = &[];
+    let (local, no_address): (&[&str], &[&str]) = (&["127.0.0.1"], &[]);
+    for (id, code, timings, addresses, says) in [
+        ("good", None, &all_parts[..], local, "HTTP 200"),
+        ("expired", Some("tls_expired"), &["dns_ms", "total_ms"], local, "01 Feb 2020"),
+        ("up", None, connected, local, "HTTP 204"),
+        ("down", Some("server_error"), connected, local, "out of it"),
+        ("echo", Some("refused_by_endpoint"), connected, local, "HTTP 400"),
+        ("silent", Some("timeout"), &["connect_ms", "total_ms"], local, "1 s"),
+        ("closed", Some("connect_refused"), &["total_ms"], local, "127.0.0.1"),
+        ("nowhere", Some("dns"), &["total_ms"], no_address, "no-such-host.invalid"),
+        ("inside", Some("address_forbidden"), &["total_ms"], &["169.254.169.254"], "169.254.169.254"),
+        ("private", Some("address_private"), &["total_ms"], &["10.1.2.3"], "ALLOW_PRIVATE_CIDRS"),
+        ("off", Some("destination_inactive"), nothing, no_address, "`active`"),
+        ("broken", Some("destination_invalid"), nothing, no_address, "destinations.broken.url"),
+        ("lost", Some("secret_unresolved"), nothing, no_address, "the secret none"),
+        ("none", Some("destination_unknown"), nothing, no_address, "Operator: "),
     ] {
-        let told = runtime.invoke(&probe(id), Duration::from_secs(40)).await;
+        let told = runtime.invoke(&probe(id), LONG).await;
         let answer = &told.body;
-        assert_eq!((told.kind, walked(answer).join(" ")), ("response", steps.to_owned()), "{id}: {answer}");
-        assert_eq!(answer["ok"], code.is_none(), "{answer}");
-        assert_eq!(answer["code"].as_str(), code, "{answer}");
-        assert_eq!((answer["cause"].is_string(), answer["remedy"].is_string()), (code.is_some(), code.is_some()));
-        let step = |name: &str| {
-            let all = answer["steps"].as_array().unwrap();
-            all.iter().find(|step| step["step"] == name).cloned().unwrap_or_default()
-        };
-        for name in steps.split(' ').filter(|name| ["dns", "connect", "tls", "http"].contains(name)) {
-            assert!(step(name)["ms"].is_u64(), "{name}: {answer}");
+        assert_eq!(told.kind, "response", "{id}: {answer}");
+        assert_eq!(
+            (&answer["probe"], &answer["ok"], answer["code"].as_str()),
+            (&json!(id), &json!(code.is_none()), code)
+        );
+        assert_eq!(
+            (answer["owner"].is_string(), answer.get("result")),
+            (code.is_some(), None),
+            "no delivery: {answer}"
+        );
+        for name in timings {
+            assert!(answer[name].is_u64(), "{name}: {answer}");
         }
-        match id {
-            "good" => {
-                assert_eq!(answer["endpoint"], format!("https://localhost:{good}"));
-                let addresses = step("dns")["addresses"].as_array().unwrap().clone();
-                assert!(addresses.contains(&json!("127.0.0.1")), "{answer}");
-            }
-            "down" => assert_eq!((&answer["status"], &answer["excerpt"]), (&json!(503), &json!("out of [removed]"))),
-            "inside" => assert_eq!(step("guard")["rejected"], json!(["169.254.169.254: never allowed"])),
-            _ => {}
+        assert!(timings.contains(&"first_byte_ms") || answer.get("first_byte_ms").is_none(), "{answer}");
+        let seen: Vec<_> =
+            answer["addresses"].as_array().into_iter().flatten().map(|ip| ip.as_str().unwrap()).collect();
+        assert!(seen.iter().filter(|ip| **ip != "::1").eq(addresses), "{answer}");
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("probe of {id}: ")) && message.contains(says), "{message}");
+        // The line says the same.
+        let line = runtime.invocation_lines().await.pop().unwrap();
+        for (name, value) in
+            answer.as_object().unwrap().iter().filter(|(name, _)| !["probe", "ok"].contains(&name.as_str()))
+        {
+            assert_eq!(line[name], *value, "{name}: {line}");
         }
     }
     let request = up.requests().remove(0);
     assert_eq!(request.body, br#"{"test":"message","detection_name":"Test Detection"}"#);
     assert_eq!(request.header("x-key"), Some("SECRET"));
     assert!(request.header("webhook-id").unwrap().starts_with("probe-"));
-
-    let log = runtime.log().await;
-    assert_eq!(log.iter().filter(|line| line["probe"].is_string()).count(), 13);
-    assert!(log.iter().all(|line| line.get("result").is_none() && line.get("_aws").is_none()), "no delivery");
+    let lines = runtime.invocation_lines().await;
+    let probes = lines.iter().filter(|line| line["message"].as_str().unwrap().starts_with("probe of "));
+    assert_eq!((probes.count(), runtime.results().await.len()), (14, 0), "one line each, and no delivery");
     assert!(!runtime.output().await.contains("SECRET"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_takes_every_step_although_a_connection_is_open_and_reads_what_is_configured_now() {
+async fn a_probe_tells_the_day_on_which_the_certificate_expires() {
+    let authority = Authority::new("expiry");
+    let mut variables = vars(&[("EXTRA_CA_BUNDLE", authority.bundle.to_str().unwrap())]);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let day = |days: u64| now + Duration::from_secs(days * 24 * 60 * 60);
+    let mut destinations = serde_json::Map::new();
+    for days in [10, 20, 22, 90] {
+        let server = authority.server(|p| p.not_after = date_time_ymd(1970, 1, 1) + day(days), &Options::usual());
+        let url = format!("https://localhost:{}/", serve(server).await);
+        destinations.insert(format!("days-{days}"), json!({ "url": url }));
+    }
+    variables.extend(document(&json!({ "destinations": destinations })));
+    let runtime = OwnRuntime::start(variables).await;
+    for (days, left, level) in
+        [(10, Some("10 days"), "WARN"), (20, Some("20 days"), "WARN"), (22, None, "INFO"), (90, None, "INFO")]
+    {
+        let answer = runtime.invoke(&probe(&format!("days-{days}")), LONG).await.body;
+        let message = answer["message"].as_str().unwrap();
+        let expires = jiff::Timestamp::try_from(SystemTime::UNIX_EPOCH + day(days)).unwrap().strftime("%d %b %Y");
+        assert!(answer["ok"] == true && message.contains(&expires.to_string()), "{days}: {answer}");
+        assert_eq!(message.contains("renew"), left.is_some(), "{message}");
+        assert!(message.contains(left.unwrap_or_default()), "{message}");
+        assert_eq!(runtime.invocation_lines().await.pop().unwrap()["level"], level, "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_uses_no_open_connection_and_no_known_entry() {
     let authority = Authority::new("probe-anew");
     let port = serve(authority.server(|_| {}, &Options::usual())).await;
     let url = format!("https://localhost:{port}/");
@@ -110,12 +142,15 @@ async fn a_probe_takes_every_step_although_a_connection_is_open_and_reads_what_i
     function.invoke(&sample("matched.json")).await;
     // A delivery would go on with what is known for the rest of its 30 seconds.
     std::fs::write(&path, json!({ "destinations": { "soc": { "url": url } } }).to_string()).unwrap();
-    let answer = function.invoke(&probe("soc")).await;
-    assert_eq!(walked(&answer).join(" "), "lookup dns guard connect tls http");
+    for _ in 0..2 {
+        let answer = function.invoke(&probe("soc")).await;
+        assert!(answer["ok"] == true && answer["connect_ms"].is_u64(), "{answer}");
+        assert!(answer["message"].as_str().unwrap().contains("certificate is valid until"), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_and_a_probe_say_what_is_so_now_and_not_what_was_so_a_moment_ago() {
+async fn a_check_and_a_probe_read_what_is_configured_now() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     let good = json!({ "destinations": { "soc": { "url": receiver.url() } } }).to_string();
     let variables = document(&json!({ "destinations": { "soc": { "url": "x" } } }));
@@ -133,7 +168,7 @@ async fn a_check_and_a_probe_say_what_is_so_now_and_not_what_was_so_a_moment_ago
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_names_everything_that_is_wrong_wherever_it_is_kept() {
+async fn a_check_names_what_is_wrong_in_file_secret_and_table() {
     let config = json!({
         "destinations": {
             "good": { "url": "https://soc.example.com/SECRET" },
@@ -162,7 +197,7 @@ async fn a_check_names_everything_that_is_wrong_wherever_it_is_kept() {
         let mut expected = vec![
             "destinations.broken.hearders",
             "destinations.broken.timeout",
-            "destinations.garbled.headers.x-key",
+            "destinations.garbled",
             "destinations.inside.url",
             "destinations.lost",
             "routes.*",
@@ -174,7 +209,7 @@ async fn a_check_names_everything_that_is_wrong_wherever_it_is_kept() {
             expected = vec![
                 "destination#broken.hearders",
                 "destination#broken.timeout",
-                "destination#garbled.headers.x-key",
+                "destination#garbled",
                 "destination#inside.url",
                 "destination#lost",
                 "route#*",
@@ -185,6 +220,7 @@ async fn a_check_names_everything_that_is_wrong_wherever_it_is_kept() {
             ];
         }
         assert_eq!(paths, expected, "{answer}");
+        assert!(answer["problems"].to_string().contains("garbled.headers.x-key`: expected"), "{answer}");
         assert_eq!((&answer["ok"], &answer["destinations"], &answer["routes"]), (&json!(false), &json!(6), &json!(4)));
         assert_eq!(
             (&answer["problems_total"], &answer["destinations_without_route"]),
@@ -196,18 +232,23 @@ async fn a_check_names_everything_that_is_wrong_wherever_it_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_of_what_is_well_or_cannot_be_read_says_so() {
+async fn a_check_tells_good_wrong_and_unreadable_apart() {
     let good = json!({ "destinations": { "soc": { "url": "https://soc.example.com/" } }, "routes": { "*": ["soc"] } });
     let function = Function::start(document(&good)).await;
     let answer = function.invoke(&sample("check.json")).await;
+    let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         answer,
-        json!({ "check": true, "ok": true, "destinations": 1, "routes": 1, "problems_total": 0, "problems": [] })
+        json!({
+            "check": true, "ok": true, "version": version, "destinations": 1, "routes": 1, "problems_total": 0,
+            "problems": []
+        })
     );
     let function = Function::start(vars(&[("DESTINATIONS", "file:/no/such/file.json")])).await;
     let answer = function.invoke(&sample("check.json")).await;
     assert_eq!((&answer["ok"], &answer["code"]), (&json!(false), &json!("lookup_failed")));
     assert!(answer["cause"].as_str().unwrap().contains("/no/such/file.json"), "{answer}");
+    assert!(answer["remedy"].is_string() && answer["version"] == version, "{answer}");
 
     // A thousand mistakes do not make an answer that nobody can read.
     let many: serde_json::Map<_, _> = (0..1000).map(|n| (format!("d{n}"), json!({ "url": "x" }))).collect();
@@ -217,7 +258,23 @@ async fn a_check_of_what_is_well_or_cannot_be_read_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_destinations_in_a_table_are_checked() {
+async fn a_check_names_a_timeout_that_no_invocation_can_give() {
+    let url = "https://soc.example.com/";
+    let config = json!({ "destinations": {
+        "fits": { "url": url, "timeout": 15 }, "slow": { "url": url, "timeout": 16 }, "usual": { "url": url }
+    } });
+    let runtime = OwnRuntime::start(document(&config)).await;
+    // Five seconds are kept back for queues and the answer.
+    let answer = runtime.invoke(&sample("check.json"), Duration::from_secs(20)).await.body;
+    let expected = "at most 15 s, or a longer time for the function (LongestTimeout)";
+    let problem = |id: &str| json!({ "path": format!("destinations.{id}.timeout"), "expected": expected });
+    assert_eq!((&answer["ok"], &answer["problems"]), (&json!(false), &json!([problem("slow"), problem("usual")])));
+    let answer = runtime.invoke(&sample("check.json"), Duration::from_secs(330)).await.body;
+    assert_eq!(answer["ok"], true, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_destinations_in_a_table_are_checked() {
     let aws = Aws::start().await;
     aws.create_table("destinations").await;
     let mut many: Vec<_> = (0..2000).map(|n| json!({ "pk": format!("destination#d{n}"), "url": format!("https://h{n}.example/{}", "x".repeat(1000)) })).collect();

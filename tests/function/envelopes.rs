@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::queues::WEBHOOK_ID;
+use super::queues::{Bench, LONG, WEBHOOK_ID, attribute, one};
 use super::receiver::{Receiver, Reply};
 use super::runtime::{Function, OwnRuntime, local};
 use super::samples::sample;
@@ -15,7 +15,7 @@ fn example() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_documented_payload_arrives_byte_for_byte_through_every_envelope() {
+async fn the_payload_arrives_byte_for_byte_in_every_envelope() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     let function = Function::start(local(&receiver.url())).await;
     let names = ["matched.json", "sqs.json", "sns.json", "eventbridge.json", "sqs-sns.json", "sqs-eventbridge.json"];
@@ -69,13 +69,14 @@ async fn odd_fields_are_delivered_and_named_in_the_line() {
         assert_eq!(receiver.requests().last().unwrap().body, text.as_bytes());
     }
     let log = function.results().await;
-    assert_eq!(function.log().await.len(), 3, "one line each");
+    assert_eq!(function.invocation_lines().await.len(), 3, "one line each");
     let seen: Vec<_> =
-        log.iter().map(|line| ["severity", "outcome", "warnings"].map(|name| line[name].as_str())).collect();
-    assert_eq!(seen[0], [Some("HIGH"), Some("MATCHED"), None]);
-    assert_eq!(seen[1], [Some("UNKNOWN"), Some("MATCHED"), Some("severity, match_count, errors")]);
-    assert_eq!(seen[2][..2], [Some("UNKNOWN"), Some("UNKNOWN")]);
-    assert!(seen[2][2].unwrap().starts_with("severity, outcome, detection_name, match_count, "), "{seen:?}");
+        log.iter().map(|line| ["severity", "outcome"].map(|name| line[name].as_str().unwrap())).collect();
+    assert_eq!(seen, [["HIGH", "MATCHED"], ["UNKNOWN", "MATCHED"], ["UNKNOWN", "UNKNOWN"]]);
+    assert_eq!(log[0].get("warnings"), None);
+    assert_eq!(log[1]["warnings"], json!(["severity", "match_count", "errors"]));
+    let warnings = log[2]["warnings"].as_array().unwrap();
+    assert_eq!(warnings[..4], ["severity", "outcome", "detection_name", "match_count"].map(Value::from));
     assert_eq!(log[2]["detection_id"], 77);
     assert!(!function.output().await.contains("SECRET"));
 }
@@ -110,7 +111,7 @@ async fn messages_of_aws_are_named_in_the_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_of_no_known_shape_is_refused_with_the_accepted_ones() {
+async fn an_unknown_event_fails_and_is_told_the_accepted_shapes() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     let function = Function::start(local(&receiver.url())).await;
     for event in ["{\"hello\":\"world\"}", "[]", "42", "null", "{\"Records\":[{\"eventSource\":\"aws:s3\"}]}"] {
@@ -121,11 +122,70 @@ async fn an_event_of_no_known_shape_is_refused_with_the_accepted_ones() {
         }
     }
     assert!(receiver.requests().is_empty());
-    assert!(function.results().await.iter().all(|line| line["code"] == "unknown_event" && line["level"] == "ERROR"));
+    let results = function.results().await;
+    assert_eq!(results.len(), 5);
+    let seen = |line: &Value| ["result", "code", "level"].map(|name| line[name].as_str().unwrap().to_owned());
+    assert!(results.iter().all(|line| seen(line) == ["rejected", "unknown_event", "ERROR"]), "{results:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn invocations_run_side_by_side_in_one_process_and_keep_their_ids_apart() {
+async fn an_unknown_event_is_dead_lettered_and_answered_as_rejected() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let event = r#"{"hello": "SECRET", "n": 1.50}"#;
+    let told = bench.runtime.invoke(event, LONG).await;
+    assert_eq!(told.kind, "response", "{told:?}");
+    let seen = ["result", "code", "owner"].map(|name| told.body[name].as_str().unwrap());
+    assert_eq!(seen, ["rejected", "unknown_event", "producer"]);
+    let message = told.body["message"].as_str().unwrap();
+    assert!(message.contains("hello") && !told.body.to_string().contains("SECRET"), "{message}");
+    let letter = bench.dead_letters().await.remove(0);
+    assert_eq!(
+        (letter["body"].as_str(), attribute(&letter, "outcome-code").as_deref()),
+        (Some(event), Some("unknown_event"))
+    );
+    assert_eq!((bench.results().await.len(), receiver.requests().len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_are_obeyed_from_the_retry_queue_alone() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let config = json!({
+        "destinations": { "soc": { "url": receiver.url() }, "inner": { "url": receiver.url() } },
+        "routes": { "*": ["soc"] }
+    });
+    let bench = Bench::start(&config).await;
+    let text = |value: &str| json!({ "dataType": "String", "stringValue": value });
+    let record = |queue: &str, not_before: &str| {
+        json!({
+            "messageId": "m1", "receiptHandle": "r1", "body": example(), "eventSource": "aws:sqs",
+            "eventSourceARN": format!("arn:aws:sqs:eu-west-1:123456789012:{queue}"),
+            "messageAttributes": {
+                "outcome-destination": text("inner"), "outcome-not-before": text(not_before),
+                "outcome-fallback-for": text("nobody"), "outcome-renewed": text("1")
+            }
+        })
+    };
+    let retries = bench.retry.rsplit('/').next().unwrap();
+    for (queue, not_before, delivered) in [
+        // Whoever may send outcomes must not choose a destination, pass filters by, or hide an outcome.
+        ("outcomes", "4000000000", "soc"),
+        ("dead-letters", "0", "soc"),
+        (retries, "0", "inner"),
+    ] {
+        let before = bench.results().await.len();
+        bench.invoke(&[record(queue, not_before)]).await;
+        let results = bench.results().await.split_off(before);
+        let seen: Vec<_> = results.iter().map(|line| (line["destination"].as_str(), line["result"].as_str())).collect();
+        assert_eq!(seen, [(Some(delivered), Some("delivered"))], "{queue}");
+        let fallback = if queue == retries { json!("nobody") } else { Value::Null };
+        assert_eq!(results[0]["fallback"], fallback, "{queue}");
+    }
+    assert_eq!(receiver.requests().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invocations_in_one_process_keep_their_ids_apart() {
     let receiver = Receiver::start(Reply::Slow(Duration::from_millis(300), 200)).await;
     let mut variables = local(&receiver.url());
     variables.push(("AWS_LAMBDA_MAX_CONCURRENCY".into(), "4".into()));
@@ -136,7 +196,7 @@ async fn invocations_run_side_by_side_in_one_process_and_keep_their_ids_apart() 
     for told in [a, b, c, d] {
         assert_eq!((told.kind, &told.body["deliveries"][0]["result"]), ("response", &json!("delivered")));
     }
-    let log = runtime.log().await;
+    let log = runtime.results().await;
     let mut ids: Vec<_> = log.iter().map(|line| line["request_id"].as_str().unwrap()).collect();
     ids.sort_unstable();
     ids.dedup();

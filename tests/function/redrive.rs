@@ -203,7 +203,7 @@ async fn a_redrive_moves_what_is_selected_and_hides_the_rest() {
     let again = bench.ask(request).await;
     assert_eq!((&again["scanned"], &again["about_hidden"]), (&json!(0), &json!(3)), "each is looked at once: {again}");
 
-    let line = bench.runtime.log().await.remove(0);
+    let line = bench.runtime.invocation_lines().await.remove(0);
     let message = "redrive: 2 dead letters of soc with code tls_expired were sent for delivery again, about 3 are left \
                    (about 3 of them hidden for up to 10 minutes).";
     assert_eq!((line["level"].as_str(), line["message"].as_str()), (Some("INFO"), Some(message)));
@@ -258,7 +258,7 @@ async fn a_letter_is_deleted_only_after_it_is_sent() {
     let error = "sqs:SendMessage on retries: AccessDenied; give the function's role this permission";
     assert_eq!(answer["error"], error);
     assert_eq!((bench.left().await, bench.called("DeleteMessageBatch").len()), ((5, 0), 0));
-    let line = bench.runtime.log().await.remove(0);
+    let line = bench.runtime.invocation_lines().await.remove(0);
     let message = line["message"].as_str().unwrap();
     assert!(line["level"] == "WARN" && message.ends_with(&format!("5 could not be sent. {error}.")), "{line}");
 
@@ -301,7 +301,7 @@ async fn a_missing_permission_is_named() {
         let answer = bench.ask(json!({ "dead_letters": {} })).await;
         let expected = format!("{permission} on dead-letters: AccessDenied; give the function's role this permission");
         assert_eq!(answer, json!({ "error": expected }));
-        assert!(bench.runtime.log().await[0]["message"].as_str().unwrap().contains(permission));
+        assert!(bench.runtime.invocation_lines().await[0]["message"].as_str().unwrap().contains(permission));
     }
 }
 
@@ -348,6 +348,6 @@ async fn a_wrong_request_is_answered_with_what_belongs_there() {
         assert!(answer["error"].as_str().unwrap().starts_with(error), "{answer}");
     }
     assert!(bench.calls.lock().unwrap().is_empty());
-    let log = bench.runtime.log().await;
+    let log = bench.runtime.invocation_lines().await;
     assert!(log.len() == 6 && log.iter().all(|line| line["level"] == "WARN"), "{log:?}");
 }

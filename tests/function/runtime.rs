@@ -80,9 +80,9 @@ fn collect(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
 }
 
 impl Function {
-    /// Starts the function with a timeout of 30 s.
+    /// Starts the function with a timeout of a minute, which a destination's own of 30 s fits into.
     pub(crate) async fn start(variables: Vec<(String, String)>) -> Self {
-        Self::start_with_timeout(variables, 30).await
+        Self::start_with_timeout(variables, 60).await
     }
 
     pub(crate) async fn start_with_timeout(variables: Vec<(String, String)>, timeout_seconds: u32) -> Self {
@@ -112,8 +112,10 @@ impl Function {
 
     /// Invokes the function and returns what the caller gets: an answer, or an error with `errorMessage`.
     pub(crate) async fn invoke(&self, event: &str) -> Value {
-        let (_, body) = http_post(&self.rie, "/2015-03-31/functions/function/invocations", event.as_bytes()).await;
-        serde_json::from_slice(&body).unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&body)))
+        let path = "/2015-03-31/functions/function/invocations";
+        let (status, body) = http_post(&self.rie, path, event.as_bytes()).await;
+        serde_json::from_slice(&body)
+            .unwrap_or_else(|_| panic!("HTTP {status}, no JSON: {}", String::from_utf8_lossy(&body)))
     }
 
     /// Everything on standard output so far, byte for byte.
@@ -129,8 +131,23 @@ impl Function {
 
     /// The lines that tell what became of a delivery or record.
     pub(crate) async fn results(&self) -> Vec<Value> {
-        self.log().await.into_iter().filter(|line| line.get("result").is_some()).collect()
+        results(self.log().await)
     }
+
+    /// The lines of invocations: all but those of the cold start.
+    pub(crate) async fn invocation_lines(&self) -> Vec<Value> {
+        of_invocations(self.log().await)
+    }
+}
+
+fn results(mut log: Vec<Value>) -> Vec<Value> {
+    log.retain(|line| line.get("result").is_some());
+    log
+}
+
+fn of_invocations(mut log: Vec<Value>) -> Vec<Value> {
+    log.retain(|line| line.get("request_id").is_some());
+    log
 }
 
 pub(crate) fn parse_log(output: &str) -> Vec<Value> {
@@ -327,6 +344,16 @@ impl OwnRuntime {
 
     pub(crate) async fn log(&self) -> Vec<Value> {
         parse_log(&self.output().await)
+    }
+
+    /// The lines that tell what became of a delivery or record.
+    pub(crate) async fn results(&self) -> Vec<Value> {
+        results(self.log().await)
+    }
+
+    /// The lines of invocations: all but those of the cold start.
+    pub(crate) async fn invocation_lines(&self) -> Vec<Value> {
+        of_invocations(self.log().await)
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) fn sample(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What each sample leads to: requests (a probe's test message is one) and records that are refused.
+/// What each sample leads to: requests (a probe's test message is one) and records that are rejected.
 const EXPECTED: [(&str, usize, usize); 14] = [
     ("matched.json", 1, 0),
     ("not-matched.json", 1, 0),
@@ -35,7 +35,7 @@ async fn every_sample_event_leads_where_it_should() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(name == NO_EVENT || EXPECTED.iter().any(|(known, ..)| *known == name), "{name} is not tested");
     }
-    for (name, delivered, refused) in EXPECTED {
+    for (name, delivered, rejected) in EXPECTED {
         let receiver = Receiver::start(Reply::Status(200)).await;
         let function = Function::start(local(&receiver.url())).await;
         let answer = function.invoke(&sample(name)).await;
@@ -46,8 +46,8 @@ async fn every_sample_event_leads_where_it_should() {
         let is_test = ["probe.json", "check.json"].contains(&name);
         let needs_queues = ["dead-letters.json", "redrive.json"].contains(&name);
         let delivered = if is_test { 0 } else { delivered };
-        assert_eq!((count("delivered"), count("rejected")), (delivered, refused), "{name}");
-        assert_eq!((results.len(), answer["ok"] == true), (delivered + refused, is_test), "{name}: {answer}");
+        assert_eq!((count("delivered"), count("rejected")), (delivered, rejected), "{name}");
+        assert_eq!((results.len(), answer["ok"] == true), (delivered + rejected, is_test), "{name}: {answer}");
         let error = answer["error"].as_str().unwrap_or_default();
         assert_eq!(error.contains("set RETRY_QUEUE_URL and DEAD_LETTER_QUEUE_URL"), needs_queues, "{name}: {answer}");
     }

@@ -39,7 +39,7 @@ fn verified_in_python(request: &Request, secret: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn official_libraries_of_two_languages_verify_a_delivery_through_a_key_rotation() {
+async fn official_libraries_verify_deliveries_through_a_rotation() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     for (active, accepted) in [(vec![OLD], vec![OLD]), (vec![OLD, NEW], vec![OLD, NEW]), (vec![NEW], vec![NEW])] {
         let config = json!({ "destinations": { "soc": { "url": receiver.url(), "signing_secrets": active } } });

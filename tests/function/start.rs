@@ -5,7 +5,7 @@ use std::process::Command;
 use super::runtime::{OwnRuntime, vars};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_settings_are_all_reported_in_one_line_and_to_lambda_and_the_process_ends() {
+async fn wrong_settings_are_reported_at_once_and_end_the_process() {
     for (variables, expected) in [
         (vars(&[]), vec!["DESTINATIONS", "WEBHOOK_URL"]),
         (vars(&[("WEBHOOK_URL", "https://h/SECRET"), ("DESTINATIONS", "file:x")]), vec!["not both"]),
@@ -30,6 +30,7 @@ async fn wrong_settings_are_all_reported_in_one_line_and_to_lambda_and_the_proce
         let message = told.unwrap().body["errorMessage"].as_str().unwrap().to_owned();
         let log = runtime.log().await;
         assert_eq!((log.len(), log[0]["level"].as_str()), (1, Some("ERROR")));
+        assert_eq!((log[0]["code"].as_str(), log[0]["owner"].as_str()), (Some("invalid_settings"), Some("operator")));
         for part in expected {
             assert!(message.contains(part) && log[0]["message"].as_str().unwrap().contains(part), "{part}: {message}");
         }
