@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::queues::{Bench, LONG, WEBHOOK_ID, attribute, one};
+use super::queues::{Bench, LONG, WEBHOOK_ID, one};
 use super::receiver::{Receiver, Reply};
 use super::runtime::{Function, OwnRuntime, local};
 use super::samples::sample;
@@ -129,59 +129,17 @@ async fn an_unknown_event_fails_and_is_told_the_accepted_shapes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_event_is_dead_lettered_and_answered_as_rejected() {
+async fn an_unknown_event_that_is_kept_is_answered_with_its_report() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     let bench = Bench::start(&one(&receiver.url())).await;
-    let event = r#"{"hello": "SECRET", "n": 1.50}"#;
-    let told = bench.runtime.invoke(event, LONG).await;
-    assert_eq!(told.kind, "response", "{told:?}");
+    let told = bench.runtime.invoke(r#"{"hello": "SECRET"}"#, LONG).await;
+    assert_eq!(told.kind, "response", "so that nobody tries again: {told:?}");
     let seen = ["result", "code", "owner"].map(|name| told.body[name].as_str().unwrap());
     assert_eq!(seen, ["rejected", "unknown_event", "producer"]);
-    let message = told.body["message"].as_str().unwrap();
-    assert!(message.contains("hello") && !told.body.to_string().contains("SECRET"), "{message}");
-    let letter = bench.dead_letters().await.remove(0);
-    assert_eq!(
-        (letter["body"].as_str(), attribute(&letter, "outcome-code").as_deref()),
-        (Some(event), Some("unknown_event"))
-    );
-    assert_eq!((bench.results().await.len(), receiver.requests().len()), (1, 0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn attributes_are_obeyed_from_the_retry_queue_alone() {
-    let receiver = Receiver::start(Reply::Status(200)).await;
-    let config = json!({
-        "destinations": { "soc": { "url": receiver.url() }, "inner": { "url": receiver.url() } },
-        "routes": { "*": ["soc"] }
-    });
-    let bench = Bench::start(&config).await;
-    let text = |value: &str| json!({ "dataType": "String", "stringValue": value });
-    let record = |queue: &str, not_before: &str| {
-        json!({
-            "messageId": "m1", "receiptHandle": "r1", "body": example(), "eventSource": "aws:sqs",
-            "eventSourceARN": format!("arn:aws:sqs:eu-west-1:123456789012:{queue}"),
-            "messageAttributes": {
-                "outcome-destination": text("inner"), "outcome-not-before": text(not_before),
-                "outcome-fallback-for": text("nobody"), "outcome-renewed": text("1")
-            }
-        })
-    };
-    let retries = bench.retry.rsplit('/').next().unwrap();
-    for (queue, not_before, delivered) in [
-        // Whoever may send outcomes must not choose a destination, pass filters by, or hide an outcome.
-        ("outcomes", "4000000000", "soc"),
-        ("dead-letters", "0", "soc"),
-        (retries, "0", "inner"),
-    ] {
-        let before = bench.results().await.len();
-        bench.invoke(&[record(queue, not_before)]).await;
-        let results = bench.results().await.split_off(before);
-        let seen: Vec<_> = results.iter().map(|line| (line["destination"].as_str(), line["result"].as_str())).collect();
-        assert_eq!(seen, [(Some(delivered), Some("delivered"))], "{queue}");
-        let fallback = if queue == retries { json!("nobody") } else { Value::Null };
-        assert_eq!(results[0]["fallback"], fallback, "{queue}");
-    }
-    assert_eq!(receiver.requests().len(), 3);
+    let line = bench.results().await.remove(0);
+    assert_eq!((&told.body["message"], &line["level"]), (&line["message"], &json!("ERROR")));
+    assert!(line["message"].as_str().unwrap().contains("hello") && !line.to_string().contains("SECRET"), "{line}");
+    assert_eq!((bench.dead_letters().await.len(), receiver.requests().len()), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
