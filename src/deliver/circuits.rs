@@ -54,9 +54,7 @@ impl Leave<'_> {
     /// Takes note of what the attempt showed, and says in the log if that opened or closed the circuit.
     pub(super) fn done(mut self, attempt: &Attempt, now: SystemTime) {
         let seen = seen(attempt);
-        // Of every delivery that meets it, not of this one.
-        let plain = |failure: &Failure| Failure { maybe_received: false, excerpt: None, ..failure.clone() }.cause();
-        let cause = attempt.result.as_ref().err().map(plain).unwrap_or_default();
+        let cause = attempt.result.as_ref().err().map(shared_cause).unwrap_or_default();
         let change = self.circuits.with(|circuits| {
             let breaker = circuits.entry(self.key.clone()).or_default();
             let change = breaker.record(seen, &cause, self.is_trial, since_1970(now), fastrand::f64());
@@ -69,16 +67,18 @@ impl Leave<'_> {
         let id = &self.key.0;
         match change {
             Change::None => {}
-            Change::Opened { until } => {
-                let until = clock(SystemTime::UNIX_EPOCH + until, now);
+            Change::Opened { since, until } => {
+                let [since, until] = [since, until].map(|time| clock(SystemTime::UNIX_EPOCH + time, now));
                 let message = format!(
-                    "{id} CIRCUIT OPEN until {until} UTC: {cause}. This environment makes no attempt until then, \
-                     so that other destinations do not wait; its alerts wait in the retry queue."
+                    "{id} CIRCUIT OPEN until {until} UTC, failing since {since}: {cause}. This environment makes no attempt \
+                     until then, so that other destinations do not wait; its alerts wait in the retry queue."
                 );
                 telemetry::breaker(Level::Warn, id, &message);
             }
-            Change::Closed => {
-                telemetry::breaker(Level::Info, id, &format!("{id} CIRCUIT CLOSED: the endpoint answers again."));
+            Change::Closed { since, cause } => {
+                let since = clock(SystemTime::UNIX_EPOCH + since, now);
+                let message = format!("{id} CIRCUIT CLOSED: attempts go on; it failed since {since}: {cause}.");
+                telemetry::breaker(Level::Info, id, &message);
             }
         }
     }
@@ -87,9 +87,21 @@ impl Leave<'_> {
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
         if self.is_trial {
-            self.circuits.with(|circuits| circuits.get_mut(&self.key).map(Breaker::release));
+            self.circuits.with(|circuits| {
+                if let Some(breaker) = circuits.get_mut(&self.key) {
+                    breaker.release();
+                    if breaker.is_idle() {
+                        circuits.remove(&self.key);
+                    }
+                }
+            });
         }
     }
+}
+
+/// The cause as other alerts share it: whether the endpoint may have received this one is no news of theirs.
+fn shared_cause(failure: &Failure) -> String {
+    Failure { maybe_received: false, excerpt: None, ..failure.clone() }.cause()
 }
 
 fn seen(attempt: &Attempt) -> Seen {
@@ -103,4 +115,91 @@ fn seen(attempt: &Attempt) -> Seen {
 /// By the wall clock: a monotonic one may stand still while the process is frozen.
 fn since_1970(time: SystemTime) -> Duration {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attempt::Timings;
+    use crate::domain::endpoint::Endpoint;
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn target(url: &str) -> Target {
+        let endpoint = Endpoint::parse(url).unwrap();
+        let (headers, signing_keys) = (http::HeaderMap::new(), Vec::new());
+        Target { id: "soc".into(), endpoint, timeout: TIMEOUT, headers, signing_keys }
+    }
+
+    fn attempt(result: Result<u16, Failure>, total: Duration) -> Attempt {
+        let timings = Timings { total, ..Timings::default() };
+        Attempt { result, timings, addresses: Vec::new(), certificate_expires: None }
+    }
+
+    fn timed_out() -> Attempt {
+        let failure = Failure::new(Code::Timeout).with("endpoint", "https://a.example").with("limit", "30 s");
+        attempt(Err(Failure { maybe_received: true, ..failure }), TIMEOUT)
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    /// Open since the first second, until 30 s after it at the earliest.
+    fn opened(target: &Target) -> Circuits {
+        let circuits = Circuits::default();
+        circuits.ask(target, at(0)).ok().unwrap().done(&timed_out(), at(0));
+        circuits
+    }
+
+    #[test]
+    fn an_open_circuit_says_since_when_why_and_until_when() {
+        let target = target("https://a.example/x");
+        let circuits = opened(&target);
+        let failure = circuits.ask(&target, at(10)).err().unwrap();
+        assert_eq!((failure.code, failure.maybe_received), (Code::CircuitOpen, false));
+        let (left, most) = (Duration::from_secs(20), Duration::from_secs(26 + 60));
+        assert!(failure.no_later.is_some_and(|wait| wait >= left && wait <= most), "{:?}", failure.no_later);
+        let cause = failure.cause();
+        assert!(cause.contains("https://a.example") && !cause.contains("may have received"), "{cause}");
+        assert!(cause.contains(&clock(at(0) - TIMEOUT, at(10))), "{cause}");
+    }
+
+    #[test]
+    fn a_mended_url_starts_afresh() {
+        let circuits = opened(&target("https://a.example/x"));
+        for url in ["https://b.example/x", "https://a.example/y", "https://u:p@a.example/x"] {
+            assert!(circuits.ask(&target(url), at(1)).is_ok(), "{url}");
+        }
+        let other = Target { id: "soar".into(), ..target("https://a.example/x") };
+        assert!(circuits.ask(&other, at(1)).is_ok(), "another destination has one of its own");
+        assert!(circuits.ask(&target("https://a.example/x"), at(1)).is_err());
+    }
+
+    #[test]
+    fn a_trial_is_alone_and_frees_its_place_when_dropped() {
+        let target = target("https://a.example/x");
+        let circuits = opened(&target);
+        let trial = circuits.ask(&target, at(60)).ok().unwrap();
+        let beside = circuits.ask(&target, at(60)).err().unwrap();
+        assert!(beside.no_later.unwrap() <= AFTERWARDS, "it comes back soon: the trial may succeed");
+        drop(trial);
+        let trial = circuits.ask(&target, at(61)).ok().unwrap();
+        trial.done(&attempt(Ok(200), Duration::from_millis(5)), at(62));
+        assert!((0..20).map(|_| circuits.ask(&target, at(62))).all(|leave| leave.is_ok()));
+        assert!(circuits.0.lock().unwrap().is_empty(), "everything is forgotten");
+    }
+
+    #[test]
+    fn an_answer_that_asks_for_minutes_opens_it() {
+        let target = target("https://a.example/x");
+        for (status, asked, is_open) in [(503, 300, true), (503, 30, false), (500, 300, false), (429, 300, false)] {
+            let circuits = Circuits::default();
+            let failure = Failure::of_status(status, Some(Duration::from_secs(asked))).unwrap();
+            let leave = circuits.ask(&target, at(0)).ok().unwrap();
+            leave.done(&attempt(Err(failure), Duration::from_millis(5)), at(0));
+            assert_eq!(circuits.ask(&target, at(290)).is_err(), is_open, "{status} {asked}");
+            assert!(circuits.ask(&target, at(300)).is_ok(), "{status} {asked}");
+        }
+    }
 }

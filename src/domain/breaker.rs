@@ -65,11 +65,19 @@ pub enum Admission {
 }
 
 /// What an attempt changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     None,
-    Opened { until: Duration },
-    Closed,
+    /// The circuit opened, or the trial's failure opened it once more.
+    Opened {
+        since: Duration,
+        until: Duration,
+    },
+    /// The circuit closed, which was open since then because of that.
+    Closed {
+        since: Duration,
+        cause: String,
+    },
 }
 
 impl Breaker {
@@ -92,7 +100,7 @@ impl Breaker {
 
     /// Whether nothing of its destination is known that matters.
     pub fn is_idle(&self) -> bool {
-        self.failures == 0 && self.until.is_none()
+        self.failures == 0 && self.until.is_none() && !self.trial
     }
 
     /// A trial ended without a result: its invocation was over, or it panicked.
@@ -105,16 +113,17 @@ impl Breaker {
         if was_trial {
             self.trial = false;
         }
+        // While it is open, only the trial's failure opens it once more; attempts that were under way change nothing.
+        let opens = self.until.is_none() || was_trial;
         match seen {
             Seen::Asked(wait) if wait >= LEAST_ASKED => {
                 self.note(cause, now, Duration::ZERO);
-                self.open(now + wait.min(LONGEST_ASKED))
+                if opens { self.open(now + wait.min(LONGEST_ASKED)) } else { Change::None }
             }
             Seen::Slow(took) if took >= SLOW => {
                 self.note(cause, now, took);
-                let over = self.failures >= FAILURES || self.lost >= TIME_LOST;
-                // Attempts that were under way when it opened change nothing.
-                if (self.until.is_none() && over) || was_trial {
+                let over = self.failures >= FAILURES || self.lost >= TIME_LOST || self.until.is_some();
+                if opens && over {
                     let seconds = OPEN_SECONDS[self.opened.min(OPEN_SECONDS.len() - 1)];
                     self.opened += 1;
                     self.open(now + Duration::from_secs(seconds).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 5.0))
@@ -123,9 +132,12 @@ impl Breaker {
                 }
             }
             _ => {
-                let was_open = self.until.is_some();
-                *self = Self::default();
-                if was_open { Change::Closed } else { Change::None }
+                // The place of a trial that is under way is its own until it ends.
+                let before = std::mem::replace(self, Self { trial: self.trial, ..Self::default() });
+                match before.until {
+                    Some(_) => Change::Closed { since: before.since, cause: before.cause },
+                    None => Change::None,
+                }
             }
         }
     }
@@ -134,14 +146,14 @@ impl Breaker {
         if self.failures == 0 {
             self.since = now.saturating_sub(took);
         }
-        self.failures += 1;
-        self.lost += took;
+        self.failures = self.failures.saturating_add(1);
+        self.lost = self.lost.saturating_add(took);
         cause.clone_into(&mut self.cause);
     }
 
     fn open(&mut self, until: Duration) -> Change {
         self.until = Some(until);
-        Change::Opened { until }
+        Change::Opened { since: self.since, until }
     }
 }
 
@@ -209,8 +221,8 @@ mod tests {
             assert_eq!(breaker.until, Some(now + Duration::from_secs(seconds)), "{times}");
         }
         let mut breaker = Breaker::default();
-        let change = breaker.record(Seen::Slow(TIME_LOST), "c", false, at(0), 1.0);
-        assert_eq!(change, Change::Opened { until: at(36) });
+        let change = breaker.record(Seen::Slow(TIME_LOST), "c", false, at(30), 1.0);
+        assert_eq!(change, Change::Opened { since: at(0), until: at(66) });
     }
 
     #[test]
@@ -221,7 +233,7 @@ mod tests {
         assert!(is_open(&mut breaker, now));
         breaker.release();
         assert_eq!(breaker.admit(now), Admission::Trial, "a trial that was dropped frees its place");
-        assert_eq!(breaker.record(Seen::Quick, "", true, now, 0.0), Change::Closed);
+        assert!(matches!(breaker.record(Seen::Quick, "", true, now, 0.0), Change::Closed { .. }));
         assert_eq!(breaker.admit(now), Admission::Pass);
         for _ in 0..3 {
             breaker.record(SLOWLY, "c", false, now, 0.0);
@@ -234,7 +246,9 @@ mod tests {
         for (asked, open) in [(60, 60), (600, 600), (86_400, 900)] {
             let mut breaker = Breaker::default();
             let change = breaker.record(Seen::Asked(Duration::from_secs(asked)), "c", false, at(0), 0.0);
-            assert_eq!(change, Change::Opened { until: at(open) });
+            assert_eq!(change, Change::Opened { since: at(0), until: at(open) });
+            let again = breaker.record(Seen::Asked(Duration::from_secs(asked)), "c", false, at(1), 0.0);
+            assert_eq!(again, Change::None, "it is said once");
         }
     }
 
@@ -244,6 +258,33 @@ mod tests {
         let until = breaker.until;
         assert_eq!(breaker.record(SLOWLY, "c", false, at(20), 0.0), Change::None);
         assert_eq!(breaker.until, until);
+    }
+
+    #[test]
+    fn a_success_closes_it_although_a_trial_is_under_way() {
+        let (mut breaker, now) = opened(2);
+        let until = breaker.until.unwrap();
+        assert_eq!(breaker.admit(until), Admission::Trial);
+        let change = breaker.record(Seen::Quick, "", false, until, 0.0);
+        assert_eq!(change, Change::Closed { since: at(0).saturating_sub(Duration::from_secs(5)), cause: "c".into() });
+        assert!(!breaker.is_idle(), "the trial's place is taken");
+        for _ in 0..3 {
+            breaker.record(SLOWLY, "c", false, until, 0.0);
+        }
+        let later = until + Duration::from_secs(3600);
+        assert!(now < later && is_open(&mut breaker, later), "no second trial beside it");
+        breaker.release();
+        assert_eq!(breaker.admit(later), Admission::Trial);
+    }
+
+    #[test]
+    fn a_trial_that_ends_late_counts_as_any_other() {
+        let (mut breaker, _) = opened(1);
+        let until = breaker.until.unwrap();
+        assert_eq!(breaker.admit(until), Admission::Trial);
+        breaker.record(Seen::Quick, "", false, until, 0.0);
+        assert_eq!(breaker.record(SLOWLY, "c", true, until, 0.0), Change::None, "one failure of three");
+        assert_eq!(breaker.admit(until), Admission::Pass);
     }
 
     #[test]
