@@ -96,10 +96,11 @@ async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Repor
     }
     join_all(deliveries.into_iter().map(|delivery| async move {
         let id = delivery.id().map(ToOwned::to_owned);
+        let to = if let Delivery::Send(destination) = &delivery { Some(destination.clone()) } else { None };
         let case = Case { destination: id.as_deref(), fanned_out: true, ..whole };
         match caught(deliver(app, delivery, outcome, case)).await {
             Ok(report) => said(report),
-            Err(panic) => said(settle(app, case, None, Err(panic)).await),
+            Err(panic) => said(settle(app, case, to.as_ref(), Err(panic)).await),
         }
     }))
     .await

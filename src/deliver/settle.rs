@@ -36,6 +36,16 @@ impl<'a> Case<'a> {
         self.orders.and_then(|orders| orders.destination.as_deref()).and(self.record.message.as_ref())
     }
 
+    /// It stays in the retry queue, or goes there.
+    fn again(&self, wait: Duration) -> Step {
+        if self.waiting().is_some() { Step::Hide(wait) } else { Step::Write(wait) }
+    }
+
+    /// How often its message was received, from 1.
+    fn receive_count(&self) -> u32 {
+        self.record.message.as_ref().map_or(1, |message| message.receive_count)
+    }
+
     fn schedule(&self, app: &App) -> Schedule {
         let webhook_id = self.record.outcome.as_ref().map_or("", |outcome| &outcome.payload.webhook_id);
         Schedule::new((webhook_id, self.destination.unwrap_or_default()), app.max_attempts)
@@ -46,9 +56,15 @@ impl<'a> Case<'a> {
         self.waiting().map(|message| message.elapsed(now)).unwrap_or_default()
     }
 
-    /// Whether no attempt follows after this one, as the schedule says.
+    /// Whether the message is about to expire in its queue: SQS would delete it a day later.
+    fn is_old(&self, now: SystemTime) -> bool {
+        self.record.message.as_ref().is_some_and(|message| message.elapsed(now) > LONGEST_LIFE)
+    }
+
+    /// Whether no attempt follows after this one, as the schedule or the message's age says.
     pub(super) fn is_last(&self, app: &App) -> bool {
-        self.schedule(app).next_attempt(self.elapsed(SystemTime::now()), Duration::ZERO).is_none()
+        let now = SystemTime::now();
+        self.is_old(now) || self.schedule(app).next_attempt(self.elapsed(now), Duration::ZERO).is_none()
     }
 
     /// The attempt's number over the delivery's life.
@@ -74,7 +90,7 @@ impl<'a> Case<'a> {
             endpoint: to.map(|to| to.endpoint.origin()),
             tried,
             since: self.waiting().and_then(|message| message.sent),
-            fallback_for: self.orders.and_then(|orders| orders.fallback_for.as_deref()),
+            fallback_for: self.orders.and_then(|orders| orders.fallback_for.as_deref()).filter(|id| is_id(id)),
             ..report::Case::default()
         }
     }
@@ -145,16 +161,22 @@ pub(super) async fn settle(
     if let Some((fallback, after)) = fallback(to, &letter, failure) {
         if step == Step::DeadLetter || elapsed >= after {
             match case.in_time(write_copy(app, queues, &case, fallback, now)).await {
-                Ok(true) => facts.fallback = Some(fallback),
-                Ok(false) => {}
+                Ok(is_sent) => {
+                    facts.fallback = is_sent.then_some(fallback);
+                    // From now on its messages say so: a successor takes the place of the one that waits.
+                    letter.fallback_sent = true;
+                    if let Step::Hide(_) = step {
+                        step = Step::Write(first_wait(schedule, failure));
+                    }
+                }
+                // Nothing final follows from a look-up that fails: the copy is written next time.
+                Err(error) if error.code == Code::LookupFailed => {
+                    if step == Step::DeadLetter && !case.is_old(now) {
+                        step = case.again(after_our_fault(case.receive_count()));
+                    }
+                }
                 Err(error) => return not_kept(queues, &case, &facts, error.not_kept(Some(failure)), now).await,
             }
-            // From now on its messages say so: a successor takes the place of the one that waits.
-            letter.fallback_sent = true;
-            step = match step {
-                Step::Hide(_) => Step::Write(first_wait(schedule, failure)),
-                other => other,
-            };
         } else {
             let left = after - elapsed;
             step = match step {
@@ -201,14 +223,13 @@ pub(super) async fn settle(
 fn step(case: &Case<'_>, schedule: Schedule, failure: &Failure, now: SystemTime) -> Step {
     let (waiting, elapsed) = (case.waiting(), case.elapsed(now));
     let message = case.record.message.as_ref();
-    let again = |wait| if waiting.is_some() { Step::Hide(wait) } else { Step::Write(wait) };
-    // Nothing expires silently: SQS would delete it a day later.
-    if message.is_some_and(|message| message.elapsed(now) > LONGEST_LIFE) {
+    // Nothing expires silently.
+    if case.is_old(now) {
         return Step::DeadLetter;
     }
     match failure.row().next {
         Next::DeadLetter => Step::DeadLetter,
-        Next::Wait => again(schedule.pause(elapsed, failure.retry_after)),
+        Next::Wait => case.again(schedule.pause(elapsed, failure.retry_after)),
         Next::Return => match message {
             // Before anything was begun, the message stays in its queue. It is received for each attempt of a
             // delivery, so that the count says little there, and its schedule goes on.
@@ -220,11 +241,9 @@ fn step(case: &Case<'_>, schedule: Schedule, failure: &Failure, now: SystemTime)
             _ => Step::Write(first_wait(schedule, failure)),
         },
         Next::Retry => match schedule.next_attempt(elapsed, failure.retry_after) {
-            Some(wait) => again(whole_seconds(failure.no_later.map_or(wait, |latest| wait.min(latest)))),
+            Some(wait) => case.again(whole_seconds(failure.no_later.map_or(wait, |latest| wait.min(latest)))),
             // What was not even tried has its last attempt still to come.
-            None if waiting.is_some() && failure.code.is_untried() => {
-                Step::Hide(after_our_fault(message.map_or(1, |message| message.receive_count)))
-            }
+            None if failure.code.is_untried() => case.again(after_our_fault(case.receive_count())),
             None => Step::DeadLetter,
         },
     }
@@ -246,11 +265,18 @@ fn fallback<'a>(to: Option<&'a Destination>, letter: &Letter<'_>, failure: &Fail
 /// Writes the outcome for the fallback, if its own options let it through; whether they did.
 async fn write_copy(app: &App, queues: &Queues, case: &Case<'_>, to: &str, now: SystemTime) -> Result<bool, Failure> {
     let Ok(outcome) = &case.record.outcome else { return Ok(false) };
-    let destination = match app.registry.delivery(to).await.map_err(|error| error.0)? {
-        Delivery::Send(destination) if destination.filter(outcome).is_none() => destination,
-        _ => return Ok(false),
-    };
-    let (destination, fallback_for) = (Some(&*destination.id), case.destination);
+    match app.registry.delivery(to).await.map_err(|error| error.0)? {
+        Delivery::Send(destination) if destination.filter(outcome).is_none() => {}
+        Delivery::Send(_) | Delivery::Filtered(..) => return Ok(false),
+        Delivery::Failed { failure, .. } => match failure.code {
+            Code::DestinationInactive => return Ok(false),
+            // What is missing or wrong in an old copy of the registry may be right by now.
+            Code::LookupFailed => return Err(failure),
+            // The copy is dead-lettered with what is wrong with the fallback: no alert misses it in silence.
+            _ => {}
+        },
+    }
+    let (destination, fallback_for) = (Some(to), case.destination);
     let copy = Letter { body: &outcome.payload.body, destination, fallback_for, ..Letter::default() };
     queues.retry(&copy, Duration::ZERO, now).await?;
     Ok(true)
