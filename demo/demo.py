@@ -99,6 +99,8 @@ def main():
         for detection, what in [(201, "answers 503"), (202, "answers 404"), (203, "refuses connections")]:
             outcome = dict(json.loads((EVENTS / "matched.json").read_text()), detection_id=detection, run_id=f"run-{detection}")
             invoke(f"An endpoint that {what}", json.dumps(outcome))
+        invoke("A probe: a test message to one destination", json.dumps({"probe": "soc"}))
+        invoke("A check: everything that is configured", json.dumps({"check": True}))
     finally:
         function.end()
         receiver.end()

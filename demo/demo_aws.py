@@ -1,7 +1,7 @@
 """`make demo-aws`: the whole stack, from the unmodified template, in an emulator of AWS on this machine.
 
-An endpoint is down, outcomes arrive, the endpoint comes back, and each outcome reaches it once. Then it rejects one,
-which is dead-lettered, and is redriven when the endpoint has been mended.
+An endpoint is down, outcomes arrive, the endpoint comes back, and each outcome reaches it once. Then it refuses one,
+which is dead-lettered, and is redriven when the endpoint has been mended. What is not an outcome stays a dead letter.
 """
 
 import http.server
@@ -20,7 +20,8 @@ from demo import EVENTS, ROOT, WORK, Process, free_port, title, wait_for
 STACK = "detection-outcomes"
 FUNCTION = "detection-outcome-handler"
 OUTCOMES = 5
-REJECTED = "demo-rejected"
+REFUSED = "demo-refused"
+NO_OUTCOME = {"detection_name": "Suspicious Login Attempts", "severity": "HIGH", "run_id": "demo-no-outcome"}
 
 
 class Endpoint(http.server.BaseHTTPRequestHandler):
@@ -32,7 +33,7 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         run_id = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))["run_id"]
-        disliked = run_id == REJECTED and not Endpoint.is_mended
+        disliked = run_id == REFUSED and not Endpoint.is_mended
         status = 422 if disliked else 200 if Endpoint.is_up else 503
         if status == 200:
             Endpoint.accepted.append(run_id)
@@ -75,12 +76,12 @@ def main():
         )
         outputs = prepare(client("cloudformation"), client("lambda"))
         show_outage(client("sqs"), outputs)
-        show_dead_letter(client("sqs"), client("lambda"), outputs)
+        show_dead_letters(client("sqs"), client("lambda"), outputs)
         title("The log (sam logs)")
         run(["sam", "logs", "--stack-name", STACK, "--name", "Function"], environment)
     finally:
         emulator.end()
-    if sorted(Endpoint.accepted) != [f"demo-{n}" for n in range(OUTCOMES)] + [REJECTED]:
+    if sorted(Endpoint.accepted) != [f"demo-{n}" for n in range(OUTCOMES)] + [REFUSED]:
         sys.exit(f"accepted: {Endpoint.accepted}")
     print(f"\nall {OUTCOMES + 1} outcomes arrived, each once")
 
@@ -118,16 +119,17 @@ def show_outage(sqs, outputs):
     until(lambda: len(Endpoint.accepted) >= OUTCOMES and waiting() == 0, "the outcomes to arrive")
 
 
-def show_dead_letter(sqs, functions, outputs):
-    title("The endpoint rejects an outcome, which becomes a dead letter")
-    send(sqs, outputs, REJECTED)
-    until(lambda: count(sqs, outputs["DeadLetterQueueUrl"]) == 1, "the dead letter")
+def show_dead_letters(sqs, functions, outputs):
+    title("The endpoint refuses an outcome, and a producer sends what is not an outcome: two dead letters")
+    send(sqs, outputs, REFUSED)
+    sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(NO_OUTCOME))
+    until(lambda: count(sqs, outputs["DeadLetterQueueUrl"]) == 2, "the dead letters")
     ask(functions, {"dead_letters": {}})
     title("The endpoint has been mended, and the dead letter is redriven")
     Endpoint.is_mended = True
-    ask(functions, {"redrive": {"destination": "default", "code": "rejected"}})
-    until(lambda: REJECTED in Endpoint.accepted, "the outcome to arrive")
-    until(lambda: count(sqs, outputs["DeadLetterQueueUrl"]) == 0, "the dead-letter queue to be empty")
+    ask(functions, {"redrive": {"destination": "default", "code": "refused_by_endpoint"}})
+    until(lambda: REFUSED in Endpoint.accepted, "the outcome to arrive")
+    until(lambda: count(sqs, outputs["DeadLetterQueueUrl"]) == 1, "the dead letter to be gone")
 
 
 def ask(functions, request):
