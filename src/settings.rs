@@ -21,7 +21,7 @@ use crate::outbound::registry::Place;
 use crate::outbound::tls::{Authorities, authorities};
 use crate::telemetry::{Format, LogSettings};
 
-/// The names of all settings, as template and README list them.
+/// The names of all settings, as template and docs/settings.md list them.
 pub const NAMES: &[&str] = &[
     "DESTINATIONS",
     "WEBHOOK_URL",

@@ -78,17 +78,80 @@ fn only_the_settings_read_the_environment() {
 }
 
 #[test]
-fn every_setting_is_in_the_readme_and_every_one_of_ours_in_the_source() {
-    let readme = read("README.md");
+fn every_setting_is_documented_and_read() {
+    let page = read("docs/settings.md");
     let source = read("src/settings.rs");
     for name in settings::NAMES {
-        assert!(readme.contains(&format!("| `{name}`")), "{name} is not in the README's table");
+        assert!(page.contains(&format!("| `{name}`")), "{name} is not in the table of docs/settings.md");
         assert!(source.matches(&format!("\"{name}\"")).count() >= 2, "{name} is listed but not read");
     }
-    let listed = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name));
-    for name in listed.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) {
-        assert!(settings::NAMES.contains(&name), "the README names {name}, which nobody reads");
+    let listed = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name));
+    for name in listed {
+        assert!(settings::NAMES.contains(&name), "docs/settings.md names {name}, which nobody reads");
     }
+}
+
+/// The pages for people, by their paths.
+fn pages() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.map(|path| format!("docs/{}", path.file_name().unwrap().to_str().unwrap()));
+    let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(ToOwned::to_owned);
+    let pages = docs.filter(|path| path.ends_with(".md")).chain(top);
+    pages.map(|path| (read(&path), path)).map(|(text, path)| (path, text)).collect()
+}
+
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    // GitHub's anchors: lower case, spaces as hyphens, other signs left out.
+    let anchor = |heading: &str| {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    let mut lost = Vec::new();
+    for (path, text) in pages() {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, section) = target.split_once('#').unwrap_or((target, ""));
+            let folder = Path::new(&path).parent().unwrap();
+            let file = if file.is_empty() { PathBuf::from(&path) } else { folder.join(file) };
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+            let has_section = |text: String| {
+                text.lines().any(|line| line.starts_with('#') && anchor(line.trim_start_matches(['#', ' '])) == section)
+            };
+            let leads = file.exists() && (section.is_empty() || std::fs::read_to_string(file).is_ok_and(has_section));
+            if !leads {
+                lost.push(format!("{path}: {target}"));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{lost:#?}");
+}
+
+#[test]
+fn every_parameter_alarm_and_output_is_documented() {
+    let template = read("template.yaml");
+    let pages: String = pages().into_iter().map(|(_, text)| text).collect();
+    let (mut section, mut named) = ("", 0);
+    for line in template.lines() {
+        if let Some(name) = line.strip_suffix(':').filter(|line| !line.starts_with([' ', '#'])) {
+            section = name;
+        }
+        let Some(name) = line.strip_prefix("  ").and_then(|line| line.strip_suffix(':')) else { continue };
+        let counts = matches!(section, "Parameters" | "Outputs") || (section == "Resources" && name.ends_with("Alarm"));
+        if counts && name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            assert!(pages.contains(&format!("`{name}")), "no page names {name}");
+            named += 1;
+        }
+    }
+    assert!(named > 50, "{named}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    assert!(read("README.md").lines().count() <= 150);
 }
 
 /// The page that says of every failure what follows from it; the table in the code is its only source.
