@@ -58,7 +58,7 @@ pub struct Probe {
 pub async fn answer(app: &App, request: Result<Request, Problem>, request_id: &str, deadline: Deadline) -> Answer {
     let answer = match request {
         Ok(Request::Probe(id)) => Ok(Answer::Probe(Box::new(probe(app, &id, request_id, deadline).await))),
-        Ok(Request::Check) => Ok(Answer::Check(check(app, deadline).await)),
+        Ok(Request::Check(_)) => Ok(Answer::Check(check(app, deadline).await)),
         Ok(Request::DeadLetters(selection)) => list(app, &selection, deadline).await.map(Answer::DeadLetters),
         Ok(Request::Redrive(of)) => redrive(app, &of, deadline).await.map(Answer::Redrive),
         Err(problem) => Err(problem.to_string()),

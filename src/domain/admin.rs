@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use serde::Serialize;
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 
 use super::destination::{ID_EXPECTED, is_id};
-use super::json::{Object, members, string};
+use super::json::Object;
 use super::problem::{Problem, printable};
 use super::report::rfc3339;
 
 /// A request. Only a direct invocation carries one: whoever may send outcomes must not be able to make one.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Request {
     /// `{"probe": "soc"}` tests one destination.
     Probe(String),
     /// `{"check": true}` tests everything that is configured.
-    Check,
+    Check(bool),
     /// `{"dead_letters": {…}}` lists the selected dead letters.
     DeadLetters(Selection),
     /// `{"redrive": {…}}` delivers the selected dead letters once more.
@@ -25,96 +25,63 @@ pub enum Request {
 }
 
 /// Which dead letters are meant. What is absent selects all; `-` selects the letters that have none, as in the list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with `destination`, `code`, both or neither")]
 pub struct Selection {
     pub destination: Option<String>,
     pub code: Option<String>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with `destination`, `code`, `to` or `all`")]
 pub struct Redrive {
-    pub selection: Selection,
+    pub destination: Option<String>,
+    pub code: Option<String>,
     /// The destination to deliver to, in place of each letter's own.
     pub to: Option<String>,
+    /// All letters: a forgotten filter must not deliver everything again.
+    #[serde(default)]
+    pub all: bool,
 }
 
 /// How a letter without a destination or code is listed and selected. No id and no code has this form.
 const NONE: &str = "-";
 
 impl Request {
-    /// Reads an event's members. `None` when they are no request; a wrong request is a problem to answer with.
+    /// Reads an event. `None` when it is no request; a wrong request is a problem to answer with.
     pub fn parse(event: &Object<'_>) -> Option<Result<Self, Problem>> {
         const NAMES: [&str; 4] = ["probe", "check", "dead_letters", "redrive"];
-        let (name, value) = NAMES.into_iter().find_map(|name| Some((name, event.get(name)?)))?;
-        let surplus = event.names().filter(|other| *other != name).min();
-        Some(match surplus {
-            Some(other) => Err(Problem::new(other, format!("nothing beside `{name}` in one invocation"))),
-            None => Self::read(name, value),
-        })
-    }
-
-    fn read(name: &str, value: &RawValue) -> Result<Self, Problem> {
-        match name {
-            "probe" => string(value).map(Self::Probe).ok_or_else(|| Problem::new(name, "a destination's id, a string")),
-            "check" if value.get() == "true" => Ok(Self::Check),
-            "check" => Err(Problem::new(name, "true")),
-            "dead_letters" => {
-                let fields = Fields::read(name, value, &["destination", "code"])?;
-                Ok(Self::DeadLetters(fields.selection()?))
-            }
-            _ => {
-                let fields = Fields::read(name, value, &["destination", "code", "to", "all"])?;
-                fields.redrive().map(Self::Redrive)
-            }
+        let name = NAMES.into_iter().find(|name| event.get(name).is_some())?;
+        if let Some(other) = event.names().find(|other| *other != name) {
+            return Some(Err(Problem::new(other, format!("nothing beside `{name}` in one invocation"))));
         }
-    }
-}
-
-/// The members of a request's object, all of them known.
-struct Fields<'a> {
-    request: &'a str,
-    members: Object<'a>,
-}
-
-impl<'a> Fields<'a> {
-    fn read(request: &'a str, value: &'a RawValue, known: &[&str]) -> Result<Self, Problem> {
-        let known_names = known.join(", ");
-        let expected = || Problem::new(request, format!("an object; its members may be {known_names}"));
-        let members = members(value.get()).map_err(|_| expected())?;
-        match members.names().filter(|name| !known.contains(name)).min() {
-            Some(unknown) => Err(Problem::new(format!("{request}.{unknown}"), format!("one of {known_names}"))),
-            None => Ok(Self { request, members }),
-        }
+        let read = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(event.json));
+        let read = read.map_err(|error| {
+            let path = error.path().to_string();
+            // Without serde_json's line and column, which mean little in an event of one line.
+            let reason = error.into_inner().to_string();
+            let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
+            Problem::new(path, format!("what the function's documentation shows: {reason}"))
+        });
+        Some(read.and_then(Self::checked))
     }
 
-    fn problem(&self, name: &str, expected: &'static str) -> Problem {
-        Problem::new(format!("{}.{name}", self.request), expected)
-    }
-
-    fn text(&self, name: &str) -> Result<Option<String>, Problem> {
-        let text = |value: &RawValue| string(value).ok_or_else(|| self.problem(name, "a string"));
-        self.members.get(name).map(text).transpose()
-    }
-
-    fn selection(&self) -> Result<Selection, Problem> {
-        Ok(Selection { destination: self.text("destination")?, code: self.text("code")? })
-    }
-
-    fn redrive(&self) -> Result<Redrive, Problem> {
-        let (selection, to) = (self.selection()?, self.text("to")?);
-        if to.as_deref().is_some_and(|id| !is_id(id)) {
-            return Err(self.problem("to", ID_EXPECTED));
-        }
-        match self.members.get("all").map(|value| value.get()) {
-            Some("true") => Ok(Redrive { selection, to }),
-            Some("false") | None if selection != Selection::default() => Ok(Redrive { selection, to }),
-            // A forgotten filter must not deliver everything again.
-            Some("false") | None => Err(Problem::new(
-                self.request,
+    fn checked(self) -> Result<Self, Problem> {
+        match &self {
+            Self::Check(false) => Err(Problem::new("check", "true")),
+            Self::Redrive(Redrive { to: Some(to), .. }) if !is_id(to) => Err(Problem::new("redrive.to", ID_EXPECTED)),
+            Self::Redrive(Redrive { destination: None, code: None, all: false, .. }) => Err(Problem::new(
+                "redrive",
                 "a destination, a code or both to select by, or \"all\": true for all dead letters",
             )),
-            Some(_) => Err(self.problem("all", "true or false")),
+            _ => Ok(self),
         }
+    }
+}
+
+impl Redrive {
+    pub fn selection(&self) -> Selection {
+        Selection { destination: self.destination.clone(), code: self.code.clone() }
     }
 }
 
@@ -207,8 +174,8 @@ impl Redriven {
             "redrive: {} dead letter{}{}{} {} sent{} for delivery again",
             self.moved,
             if self.moved == 1 { "" } else { "s" },
-            part("of", &redrive.selection.destination),
-            part("with code", &redrive.selection.code),
+            part("of", &redrive.destination),
+            part("with code", &redrive.code),
             if self.moved == 1 { "was" } else { "were" },
             part("to", &redrive.to),
         );
@@ -234,27 +201,25 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<Result<Request, String>> {
-        Some(Request::parse(&members(text).unwrap())?.map_err(|problem| problem.to_string()))
+        Some(Request::parse(&Object::read(text))?.map_err(|problem| problem.to_string()))
     }
 
     #[test]
     fn each_request_is_read() {
         let text = |text: &str| Some(text.to_owned());
         let soc = Selection { destination: text("soc"), code: None };
+        let redrive = Redrive { destination: text("soc"), ..Redrive::default() };
         for (event, request) in [
             (r#"{"probe":"soc"}"#, Request::Probe("soc".into())),
-            (r#"{"check":true}"#, Request::Check),
+            (r#"{"check":true}"#, Request::Check(true)),
             (r#"{"dead_letters":{}}"#, Request::DeadLetters(Selection::default())),
-            (r#"{"dead_letters":{"destination":"soc"}}"#, Request::DeadLetters(soc.clone())),
-            (r#"{"redrive":{"destination":"soc"}}"#, Request::Redrive(Redrive { selection: soc, to: None })),
+            (r#"{"dead_letters":{"destination":"soc"}}"#, Request::DeadLetters(soc)),
+            (r#"{"redrive":{"destination":"soc"}}"#, Request::Redrive(redrive)),
             (
                 r#"{"redrive":{"code":"gone","to":"soc2","all":false}}"#,
-                Request::Redrive(Redrive {
-                    selection: Selection { destination: None, code: text("gone") },
-                    to: text("soc2"),
-                }),
+                Request::Redrive(Redrive { code: text("gone"), to: text("soc2"), ..Redrive::default() }),
             ),
-            (r#"{"redrive":{"all":true}}"#, Request::Redrive(Redrive::default())),
+            (r#"{"redrive":{"all":true}}"#, Request::Redrive(Redrive { all: true, ..Redrive::default() })),
         ] {
             assert_eq!(parse(event), Some(Ok(request)), "{event}");
         }
@@ -263,23 +228,30 @@ mod tests {
 
     #[test]
     fn a_wrong_request_names_the_field_and_what_belongs_there() {
-        for (event, problem) in [
-            (r#"{"probe":5}"#, "`probe`: expected a destination's id, a string"),
-            (r#"{"check":false}"#, "`check`: expected true"),
-            (r#"{"probe":"soc","check":true}"#, "`check`: expected nothing beside `probe` in one invocation"),
-            (r#"{"redrive":{"all":true},"to":"soc"}"#, "`to`: expected nothing beside `redrive` in one invocation"),
-            (r#"{"dead_letters":true}"#, "`dead_letters`: expected an object; its members may be destination, code"),
-            (r#"{"dead_letters":{"all":true}}"#, "`dead_letters.all`: expected one of destination, code"),
-            (r#"{"redrive":{"destinaton":"x"}}"#, "`redrive.destinaton`: expected one of destination, code, to, all"),
-            (r#"{"redrive":{"destination":7}}"#, "`redrive.destination`: expected a string"),
-            (r#"{"redrive":{"code":null}}"#, "`redrive.code`: expected a string"),
-            (r#"{"redrive":{"code":"x","all":"yes"}}"#, "`redrive.all`: expected true or false"),
-            (r#"{"redrive":{"to":"soc2"}}"#, "`redrive`: expected a destination, a code or both"),
-            (r#"{"redrive":{"all":false}}"#, "or \"all\": true for all dead letters"),
-            (r#"{"redrive":{"all":true,"to":"NOT AN ID"}}"#, "`redrive.to`: expected an id of 1 to 64 characters"),
+        for (event, path, expected) in [
+            (r#"{"probe":5}"#, "`probe`", "invalid type: integer `5`, expected a string"),
+            (r#"{"check":false}"#, "`check`", "expected true"),
+            (r#"{"probe":"soc","check":true}"#, "`check`", "expected nothing beside `probe` in one invocation"),
+            (r#"{"redrive":{"all":true},"to":"soc"}"#, "`to`", "expected nothing beside `redrive` in one invocation"),
+            (r#"{"dead_letters":true}"#, "`dead_letters`", "expected an object with `destination`"),
+            (
+                r#"{"dead_letters":{"all":true}}"#,
+                "dead_letters",
+                "unknown field `all`, expected `destination` or `code`",
+            ),
+            (
+                r#"{"redrive":{"destinaton":"x"}}"#,
+                "redrive",
+                "unknown field `destinaton`, expected one of `destination`",
+            ),
+            (r#"{"redrive":{"destination":7}}"#, "redrive.destination", "expected a string"),
+            (r#"{"redrive":{"code":"x","all":"yes"}}"#, "redrive.all", "expected a boolean"),
+            (r#"{"redrive":{"to":"soc2"}}"#, "`redrive`", "expected a destination, a code or both"),
+            (r#"{"redrive":{"all":false}}"#, "`redrive`", "or \"all\": true for all dead letters"),
+            (r#"{"redrive":{"all":true,"to":"NOT AN ID"}}"#, "`redrive.to`", "expected an id of 1 to 64 characters"),
         ] {
             let told = parse(event).unwrap().unwrap_err();
-            assert!(told.contains(problem), "{event}: {told}");
+            assert!(told.contains(path) && told.contains(expected), "{event}: {told}");
         }
     }
 
@@ -322,7 +294,7 @@ mod tests {
     #[test]
     fn a_redrive_is_told_in_one_sentence() {
         let text = |text: &str| Some(text.to_owned());
-        let mut redrive = Redrive { selection: Selection { destination: text("soc"), code: text("gone") }, to: None };
+        let mut redrive = Redrive { destination: text("soc"), code: text("gone"), ..Redrive::default() };
         let mut redriven = Redriven { moved: 12, about_left: Some(3), about_hidden: Some(0), ..Redriven::default() };
         let said = "redrive: 12 dead letters of soc with code gone were sent for delivery again, about 3 are left.";
         assert_eq!(redriven.sentence(&redrive), said);

@@ -64,7 +64,8 @@ pub async fn list(queues: &Queues, selection: &Selection, time_left: Duration) -
 /// Sends the selected letters to the retry queue, and deletes each only after it is sent.
 pub async fn redrive(queues: &Queues, redrive: &Redrive, time_left: Duration) -> Redriven {
     let (begun, time_left) = (Instant::now(), AT_MOST.min(time_left));
-    let mut pass = Pass { queues, redrive, done: Redriven::default(), show_again: Vec::new() };
+    let mut pass =
+        Pass { queues, redrive, selection: redrive.selection(), done: Redriven::default(), show_again: Vec::new() };
     let ended = pass.run(begun + time_left * 9 / 10).await;
     let shown = show_again(queues, &pass.show_again, begun + time_left).await;
     let counted = count(queues).await;
@@ -80,6 +81,7 @@ pub async fn redrive(queues: &Queues, redrive: &Redrive, time_left: Duration) ->
 struct Pass<'a> {
     queues: &'a Queues,
     redrive: &'a Redrive,
+    selection: Selection,
     done: Redriven,
     /// Receipts of letters to show again when the pass is over: earlier, it would meet them again.
     show_again: Vec<String>,
@@ -98,7 +100,7 @@ impl Pass<'_> {
             for letter in letters {
                 if letter.sent >= started {
                     self.show_again.push(letter.receipt);
-                } else if letter.is_in(&self.redrive.selection) {
+                } else if letter.is_in(&self.selection) {
                     selected.push(letter);
                 }
             }
