@@ -342,10 +342,10 @@ async fn a_wrong_request_is_answered_with_what_belongs_there() {
         (json!({ "redrive": { "all": true, "to": "A B" } }), "`redrive.to`: expected an id"),
         (json!({ "dead_letters": { "code": 5 } }), "dead_letters.code"),
         (json!({ "probe": 5 }), "`probe`"),
-        (json!({ "check": "yes" }), "`check`: expected true"),
+        (json!({ "check": "yes" }), "`check`: expected"),
     ] {
         let answer = bench.ask(request).await;
-        assert!(answer["error"].as_str().unwrap().starts_with(error), "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains(error), "{answer}");
     }
     assert!(bench.calls.lock().unwrap().is_empty());
     let log = bench.runtime.invocation_lines().await;
