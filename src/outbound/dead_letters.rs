@@ -54,7 +54,8 @@ pub async fn list(queues: &Queues, selection: &Selection, time_left: Duration) -
             receipts.push(letter.receipt);
         }
     };
-    let shown = show_again(queues, &receipts, begun + time_left).await;
+    // The last call may take a moment longer, and what was counted must still be told.
+    let shown = show_again(queues, &receipts, begun + time_left * 9 / 10).await;
     read.and(shown)?;
     let (scanned, about_in_queue) = (receipts.len() as u64, visible + hidden);
     let complete = scanned >= about_in_queue;
