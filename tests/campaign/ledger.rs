@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::kinds::{Fault, Odd};
 use crate::plan::{Form, Plan, number};
-use crate::receiver::Request;
+use crate::support::receiver::Request;
 
 pub(crate) struct Ledger {
     pub(crate) plan: Arc<Plan>,

@@ -7,18 +7,8 @@
 //! over. `make campaign` runs it in full, `make test` a short one. It runs in a network namespace of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it does not expect")]
 
-macro_rules! shared {
-    ($($name:ident $path:literal)*) => {
-        $(#[path = $path] #[allow(dead_code, reason = "shared with the function's tests")] mod $name;)*
-    };
-}
-shared! {
-    authority "../function/authority.rs"
-    aws "../function/aws.rs"
-    network "../function/network.rs"
-    receiver "../function/receiver.rs"
-    runtime "../function/runtime.rs"
-}
+#[path = "../support/mod.rs"]
+mod support;
 
 mod kinds;
 mod ledger;
@@ -58,14 +48,14 @@ const FULL: Scale =
 
 #[test]
 fn nothing_is_lost_and_nothing_is_repeated_without_a_fault_that_explains_it() {
-    let report = network::run_inside("inside");
+    let report = support::network::run_inside("inside");
     println!("{}", report.lines().filter(|line| line.starts_with('|')).collect::<Vec<_>>().join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "runs inside a network namespace, started by the test above"]
 async fn inside() {
-    network::set_up();
+    support::network::set_up();
     let scale = if std::env::var_os("CAMPAIGN_FULL").is_some() { FULL } else { SHORT };
     let seed = std::env::var("CAMPAIGN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_125);
     let begun = Instant::now();

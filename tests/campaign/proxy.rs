@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::aws::Aws;
 use crate::ledger::Ledger;
 use crate::plan::number;
-use crate::receiver::read_request;
+use crate::support::aws::Aws;
+use crate::support::receiver::read_request;
 
 /// Of a hundred writes and look-ups, so many fail.
 const FAILING: u32 = 5;

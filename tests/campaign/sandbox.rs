@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::ledger::{Handed, Ledger};
-use crate::runtime::{OwnRuntime, Told};
+use crate::support::runtime::{OwnRuntime, Told};
 
 /// What happens to the process during an invocation.
 pub(crate) enum Harm {

@@ -12,11 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::version;
 
-use crate::authority::{Authority, Options};
 use crate::kinds::{Connection, Fault, Kind, Name, Odd, Tls};
 use crate::ledger::{Act, Ledger};
-use crate::network::{Says, ips, name_server};
-use crate::receiver::{Reply, Request, read_request, send};
+use crate::support::authority::{Authority, Options};
+use crate::support::network::{Says, ips, name_server};
+use crate::support::receiver::{Reply, Request, read_request, send};
 
 /// Where the receivers are.
 pub(crate) struct Sinks {

@@ -14,8 +14,8 @@ use crate::kinds::Fault;
 use crate::ledger::Handed;
 use crate::plan::{Form, Planned, number};
 use crate::proxy::now_ms;
-use crate::runtime::Told;
 use crate::sandbox::{Harm, Sandbox, suffer};
+use crate::support::runtime::Told;
 use crate::world::World;
 
 /// What an invocation has of time, if nothing in it waits for the deadline.

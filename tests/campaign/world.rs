@@ -10,13 +10,13 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::Scale;
-use crate::aws::{Aws, variables};
 use crate::ledger::Ledger;
 use crate::plan::{Form, Plan};
 use crate::proxy::{self, Clock, Sqs};
-use crate::runtime::{OwnRuntime, vars};
 use crate::sandbox::Sandbox;
 use crate::sinks::Sinks;
+use crate::support::aws::{Aws, variables};
+use crate::support::runtime::{OwnRuntime, vars};
 use crate::worker::{Source, Worker};
 
 /// Messages in the outcome queue at once; moto looks at each of them whenever one is received.
@@ -75,7 +75,7 @@ impl Mapping {
 impl World {
     pub(crate) async fn start(plan: Arc<Plan>, ledger: Arc<Ledger>, sinks: Sinks, scale: &Scale) -> Arc<Self> {
         let mapping = Mapping::of_template();
-        let (aws, secrets) = tokio::join!(Aws::start_as(HURRIED), Aws::start());
+        let (aws, secrets) = tokio::join!(Aws::start_as(HURRIED), Aws::start_as(&["moto_server"]));
         let dead_letter = aws.create_queue("dead-letters").await;
         let (outcome, retry) = (aws.create_queue("outcomes").await, aws.create_queue("retries").await);
         for (queue, receives) in [&outcome, &retry].into_iter().zip(mapping.receives) {

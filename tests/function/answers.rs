@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::receiver::{Receiver, Reply, Request};
-use super::runtime::{Function, OwnRuntime, document, local};
-use super::samples::sample;
+use super::support::receiver::{Receiver, Reply, Request};
+use super::support::runtime::{Function, OwnRuntime, document, local};
+use super::support::samples::{outcome, sample};
 
 fn message(id: &str, body: &str) -> Value {
     json!({ "messageId": id, "body": body, "eventSource": "aws:sqs" })
@@ -14,12 +14,6 @@ fn message(id: &str, body: &str) -> Value {
 
 fn batch(messages: &[Value]) -> String {
     json!({ "Records": messages }).to_string()
-}
-
-fn outcome(changes: Value) -> String {
-    let mut outcome: Value = serde_json::from_str(&sample("matched.json")).unwrap();
-    outcome.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    outcome.to_string()
 }
 
 fn failures(ids: &[&str]) -> Value {
@@ -261,7 +255,7 @@ async fn a_registry_that_cannot_be_read_acknowledges_nothing() {
             function.results().await.iter().all(|line| line["code"] == "lookup_failed" && line["level"] == "ERROR")
         );
     }
-    let function = Function::start(super::runtime::vars(&[("DESTINATIONS", "file:/nowhere/d.json")])).await;
+    let function = Function::start(super::support::runtime::vars(&[("DESTINATIONS", "file:/nowhere/d.json")])).await;
     assert_eq!(function.invoke(&outcome(json!({}))).await["errorType"], "Undelivered");
     let line = function.results().await.remove(0);
     assert!(line["code"] == "lookup_failed" && line["message"].as_str().unwrap().contains("/nowhere/d.json"), "{line}");
@@ -274,7 +268,7 @@ async fn a_changed_file_takes_effect_at_the_next_outcome() {
     let variables = document(&json!({ "destinations": { "one": { "url": receiver.url() } } }));
     let path = variables[0].1.strip_prefix("file:").unwrap().to_owned();
     let mut variables = variables;
-    variables.extend(super::runtime::vars(&[("REGISTRY_TTL_SECONDS", "0")]));
+    variables.extend(super::support::runtime::vars(&[("REGISTRY_TTL_SECONDS", "0")]));
     let function = Function::start(variables).await;
     assert_eq!(function.invoke(&outcome(json!({}))).await["deliveries"][0]["destination"], "one");
     std::fs::write(path, json!({ "destinations": { "two": { "url": receiver.url() } } }).to_string()).unwrap();

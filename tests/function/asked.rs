@@ -5,13 +5,12 @@ use std::time::{Duration, SystemTime};
 use rcgen::date_time_ymd;
 use serde_json::json;
 
-use super::authority::{Authority, Options, serve};
-use super::aws::Aws;
-use super::queues::LONG;
-use super::receiver::{Receiver, Reply};
-use super::registry::items;
-use super::runtime::{Function, OwnRuntime, document, free_port, vars};
-use super::samples::sample;
+use super::support::authority::{Authority, Options, serve};
+use super::support::aws::{Aws, items};
+use super::support::bench::LONG;
+use super::support::receiver::{Receiver, Reply};
+use super::support::runtime::{Function, OwnRuntime, document, free_port, vars};
+use super::support::samples::sample;
 
 fn probe(id: &str) -> String {
     json!({ "probe": id }).to_string()

@@ -9,9 +9,9 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
-use super::receiver::{Receiver, Reply, Request};
-use super::runtime::{Function, OwnRuntime, document, vars};
-use super::samples::sample;
+use super::support::receiver::{Receiver, Reply, Request};
+use super::support::runtime::{Function, OwnRuntime, document, vars};
+use super::support::samples::sample;
 
 /// Whatever carries a canary begins with this, in any case of letters.
 const MARK: &str = "cnry";
@@ -121,7 +121,7 @@ fn payload(random: &mut StdRng) -> String {
 async fn no_canary_gets_out_of_5000_hostile_destinations() {
     let mut random = StdRng::seed_from_u64(20_261_124);
     let receiver = Receiver::start_scripted(echo).await;
-    let closed = super::runtime::free_port();
+    let closed = super::support::runtime::free_port();
     let variables = document(&json!({}));
     let path = variables[0].1.strip_prefix("file:").unwrap().to_owned();
     let mut configured = 0;

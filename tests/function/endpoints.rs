@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::authority::{Authority, Options, serve};
-use super::aws::variables;
-use super::network::{Says, name_server, run_inside, set_up};
-use super::receiver::{Receiver, Reply, read_request};
-use super::runtime::{Function, OwnRuntime, document, free_port, local, vars};
-use super::samples::sample;
+use super::support::authority::{Authority, Options, serve};
+use super::support::aws::variables;
+use super::support::network::{Says, name_server, run_inside, set_up};
+use super::support::receiver::{Receiver, Reply, read_request};
+use super::support::runtime::{Function, OwnRuntime, document, free_port, local, vars};
+use super::support::samples::sample;
 
 /// AWS's APIs, which answer every call with success and after a while, and keep connections open.
 #[derive(Default)]

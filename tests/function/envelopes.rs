@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::queues::{Bench, LONG, WEBHOOK_ID, one};
-use super::receiver::{Receiver, Reply};
-use super::runtime::{Function, OwnRuntime, local};
-use super::samples::sample;
+use super::support::bench::{Bench, LONG, one};
+use super::support::receiver::{Receiver, Reply};
+use super::support::runtime::{Function, OwnRuntime, local};
+use super::support::samples::{WEBHOOK_ID, sample};
 
 /// The platform's example payload as a receiver must get it.
 fn example() -> String {

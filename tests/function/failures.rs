@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::receiver::{Receiver, Reply};
-use super::runtime::{Function, document, local, vars};
-use super::samples::sample;
+use super::support::receiver::{Receiver, Reply};
+use super::support::runtime::{Function, document, local, vars};
+use super::support::samples::sample;
 
 /// Sends the example to a destination and returns the result line of the failure.
 async fn failure_at(url: &str, timeout: u64) -> Value {

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::receiver::{Receiver, Reply};
-use super::runtime::{Function, document, vars};
-use super::samples::sample;
+use super::support::receiver::{Receiver, Reply};
+use super::support::runtime::{Function, document, vars};
+use super::support::samples::sample;
 
 /// The results of one outcome for all of the document's destinations.
 async fn results(urls: &[String]) -> Vec<Value> {

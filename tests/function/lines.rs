@@ -9,13 +9,13 @@ use std::time::Duration;
 use detection_outcome_handler::domain::failure::Code;
 use serde_json::{Value, json};
 
-use super::authority::Authority;
-use super::aws::Trouble;
 use super::failures::full_backlog;
-use super::queues::{Bench, LONG};
-use super::receiver::{Receiver, Reply, Request};
-use super::runtime::{OwnRuntime, free_port, local, vars};
-use super::samples::sample;
+use super::support::authority::Authority;
+use super::support::aws::Trouble;
+use super::support::bench::{Bench, LONG};
+use super::support::receiver::{Receiver, Reply, Request};
+use super::support::runtime::{OwnRuntime, free_port, local, vars};
+use super::support::samples::sample;
 use super::tls::wrong_servers;
 
 /// Failures that have no snapshot, and why.

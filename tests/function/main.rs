@@ -1,12 +1,8 @@
 //! The release-shaped binary under AWS's own emulator of the runtime, with real receivers on real sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it does not expect")]
 
-mod authority;
-mod aws;
-mod network;
-mod receiver;
-#[allow(dead_code, reason = "shared with the campaign")]
-mod runtime;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod answers;
 mod asked;

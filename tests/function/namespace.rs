@@ -11,11 +11,11 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::authority::{Authority, Options, serve_on};
 use super::lines::snapshot;
-use super::network::{Says, ips, name_server, run, run_inside, set_up};
-use super::runtime::{Function, document, vars};
-use super::samples::sample;
+use super::support::authority::{Authority, Options, serve_on};
+use super::support::network::{Says, ips, name_server, run, run_inside, set_up};
+use super::support::runtime::{Function, document, vars};
+use super::support::samples::sample;
 
 const PUBLIC: &str = "93.184.216.34";
 const PUBLIC_V6: &str = "2606:2800:220::1";

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::aws::{Aws, Relay, Trouble, variables};
-use super::queues::{Bench, aged, attribute, example, failed, one};
-use super::receiver::{Receiver, Reply, Request};
-use super::runtime::{OwnRuntime, vars};
+use super::support::aws::{Aws, Relay, Trouble, variables};
+use super::support::bench::{Bench, aged, attribute, failed, one};
+use super::support::receiver::{Receiver, Reply, Request};
+use super::support::runtime::{OwnRuntime, vars};
+use super::support::samples::example;
 
 fn waits_for(id: &str) -> Value {
     json!({ "outcome-destination": { "DataType": "String", "StringValue": id } })
@@ -149,7 +150,7 @@ async fn a_secret_that_does_not_come_holds_up_no_other_destination() {
         "plain": { "url": receiver.url() }, "keyed": { "url": format!("{}/{{{{secret:k}}}}", receiver.url()) }
     } });
     let mut all = variables(relay.port, "");
-    all[0].1 = super::runtime::document(&config).remove(0).1;
+    all[0].1 = super::support::runtime::document(&config).remove(0).1;
     let runtime = OwnRuntime::start(all).await;
     // Less than AWS's client waits for an answer.
     let told = runtime.invoke(&example(), Duration::from_secs(8)).await;
@@ -179,7 +180,7 @@ async fn a_retry_is_told_of_a_rotated_key_although_no_route_names_its_destinatio
     variables.extend(vars(&[("RETRY_QUEUE_URL", &retry), ("DEAD_LETTER_QUEUE_URL", &dead_letter)]));
     let runtime = OwnRuntime::start(variables).await;
     let record = json!({
-        "messageId": "m", "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:retries",
+        "messageId": "m", "eventSource": "aws:sqs", "eventSourceARN": aws.arn("retries"),
         "body": example(),
         "messageAttributes": { "outcome-destination": { "dataType": "String", "stringValue": "soc" } }
     });

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::aws::{Aws, variables};
-use super::queues::LONG;
-use super::receiver::read_request;
-use super::runtime::{OwnRuntime, http_post_with, vars};
-use super::samples::sample;
+use super::support::aws::Aws;
+use super::support::bench::LONG;
+use super::support::receiver::read_request;
+use super::support::runtime::{OwnRuntime, http_post_with, vars};
+use super::support::samples::sample;
 
 const LETTERS: [(&str, Option<&str>, &str); 5] = [
     ("{\"n\":1}", Some("soc"), "tls_expired"),
@@ -43,8 +43,8 @@ impl Bench {
         let aws = Aws::start().await;
         let (retry, dead_letter) = (aws.create_queue("retries").await, aws.create_queue("dead-letters").await);
         let calls = Arc::default();
-        let port = relay(aws.port, Arc::clone(&calls), Arc::new(instead)).await;
-        let mut all = variables(port, "file:/no/such/file.json");
+        let port = relay(&aws, Arc::clone(&calls), Arc::new(instead)).await;
+        let mut all = aws.variables_at(port, "file:/no/such/file.json");
         all.extend(vars(&[("RETRY_QUEUE_URL", &retry), ("DEAD_LETTER_QUEUE_URL", &dead_letter)]));
         let bench = Self { aws, retry, dead_letter, runtime: OwnRuntime::start(all).await, calls };
         for (body, destination, code) in letters {
@@ -101,12 +101,13 @@ fn retried(record: &Value) -> (String, Option<String>) {
 type Instead = dyn Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync;
 
 /// A port in front of moto that notes calls, and answers some of them itself.
-async fn relay(to: u16, calls: Arc<Mutex<Vec<(String, Value)>>>, instead: Arc<Instead>) -> u16 {
+async fn relay(aws: &Aws, calls: Arc<Mutex<Vec<(String, Value)>>>, instead: Arc<Instead>) -> u16 {
+    let (to, queues) = (aws.port, aws.arn(""));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, to, calls.clone(), instead.clone()));
+            tokio::spawn(answer(stream, to, queues.clone(), calls.clone(), instead.clone()));
         }
     });
     port
@@ -115,6 +116,7 @@ async fn relay(to: u16, calls: Arc<Mutex<Vec<(String, Value)>>>, instead: Arc<In
 async fn answer(
     stream: TcpStream,
     to: u16,
+    queues: String,
     calls: Arc<Mutex<Vec<(String, Value)>>>,
     instead: Arc<Instead>,
 ) -> Option<()> {
@@ -132,21 +134,20 @@ async fn answer(
         let (status, answer) = http_post_with(&format!("127.0.0.1:{to}"), "/", &headers, &body).await;
         (status, serde_json::from_slice(&answer).ok()?)
     };
-    let answer = if name == "ReceiveMessage" { with_source(&request, answer) } else { answer };
+    let answer = if name == "ReceiveMessage" { with_source(&request, answer, &queues) } else { answer };
     let answer = answer.to_string();
     let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
     stream.write_all((head + &answer).as_bytes()).await.ok()
 }
 
 /// moto does not say, as SQS does, from which queue it moved a message itself: here the message's body says so.
-fn with_source(request: &Value, mut answer: Value) -> Value {
+fn with_source(request: &Value, mut answer: Value, queues: &str) -> Value {
     let asked = request["MessageSystemAttributeNames"].as_array().cloned().unwrap_or_default();
     for message in answer["Messages"].as_array_mut().into_iter().flatten() {
         let body: Value = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap_or_default();
         if let Some(queue) = body["moved_from"].as_str().filter(|_| asked.contains(&json!("DeadLetterQueueSourceArn")))
         {
-            let arn = format!("arn:aws:sqs:eu-west-1:123456789012:{queue}");
-            message["Attributes"]["DeadLetterQueueSourceArn"] = arn.into();
+            message["Attributes"]["DeadLetterQueueSourceArn"] = format!("{queues}{queue}").into();
         }
     }
     answer
@@ -322,7 +323,7 @@ async fn a_redrive_ends_before_the_invocation_does() {
         (name == "ReceiveMessage").then(|| (200, json!({ "Messages": [letter] })))
     };
     let bench = Bench::start_with(&[], endless).await;
-    let left = Duration::from_secs(6);
+    let left = Duration::from_secs(10);
     for request in [json!({ "redrive": { "code": "gone" } }), json!({ "dead_letters": { "code": "gone" } })] {
         let begun = Instant::now();
         let told = bench.runtime.invoke(&request.to_string(), left).await;

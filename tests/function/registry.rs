@@ -2,38 +2,17 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::aws::{Aws, Relay, Trouble, variables};
-use super::receiver::{Receiver, Reply, Request};
-use super::runtime::{Function, OwnRuntime, document, vars};
-use super::samples::sample;
-
-fn outcome(changes: Value) -> String {
-    let mut outcome: Value = serde_json::from_str(&sample("matched.json")).unwrap();
-    outcome.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    outcome.to_string()
-}
+use super::support::aws::{Aws, Relay, Trouble, items};
+use super::support::receiver::{Receiver, Reply, Request};
+use super::support::runtime::{Function, OwnRuntime, document, vars};
+use super::support::samples::outcome;
 
 fn batch(bodies: &[String]) -> String {
     let message =
         |(n, body): (usize, &String)| json!({ "messageId": format!("m{n}"), "body": body, "eventSource": "aws:sqs" });
     json!({ "Records": bodies.iter().enumerate().map(message).collect::<Vec<_>>() }).to_string()
-}
-
-/// The document's entries as items of a table that is replicated, so that DynamoDB adds an attribute to each.
-pub(crate) fn items(document: &Value) -> Vec<Value> {
-    let mut items = Vec::new();
-    for (id, options) in document["destinations"].as_object().unwrap() {
-        let mut item = if options.is_object() { options.clone() } else { json!({}) };
-        item["pk"] = format!("destination#{id}").into();
-        item["aws:rep:updatetime"] = 1.5.into();
-        items.push(item);
-    }
-    for (id, route) in document["routes"].as_object().unwrap() {
-        items.push(json!({ "pk": format!("route#{id}"), "destinations": route }));
-    }
-    items
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,7 +175,7 @@ async fn a_401_has_the_secrets_read_again_once_for_a_batch() {
     aws.create_secret("key", "k1").await;
     let config =
         json!({ "destinations": { "soc": { "url": receiver.url(), "headers": { "X-Key": "{{secret:key}}" } } } });
-    let mut variables = variables(relay.port, "");
+    let mut variables = aws.variables_at(relay.port, "");
     variables[0].1 = document(&config).remove(0).1;
     let function = Function::start(variables).await;
     function.invoke(&outcome(json!({}))).await;
@@ -249,7 +228,7 @@ async fn while_a_store_is_down_known_entries_serve_on() {
         for place in ["secretsmanager:d", "dynamodb:d"] {
             let relay = Relay::start(aws.port, trouble).await;
             relay.in_trouble(true);
-            let mut variables = variables(relay.port, place);
+            let mut variables = aws.variables_at(relay.port, place);
             variables.extend(vars(&[("REGISTRY_TTL_SECONDS", "0")]));
             let runtime = OwnRuntime::start(variables).await;
             let event = batch(&[outcome(json!({})), outcome(json!({ "outcome": "NOT_MATCHED" }))]);
@@ -302,7 +281,7 @@ async fn ten_thousand_routes_cost_two_reads_and_a_known_one_none() {
     rows.extend((0..10_000).map(|n| json!({ "pk": format!("route#{n}"), "destinations": ["soc"] })));
     aws.put_items("d", &rows).await;
     let relay = Relay::start(aws.port, Trouble::Closed).await;
-    let function = Function::start(variables(relay.port, "dynamodb:d")).await;
+    let function = Function::start(aws.variables_at(relay.port, "dynamodb:d")).await;
     function.invoke(&outcome(json!({ "detection_id": 7777 }))).await;
     assert_eq!(relay.requests(), 2);
     function.invoke(&outcome(json!({ "detection_id": 7777 }))).await;

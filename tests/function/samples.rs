@@ -1,12 +1,8 @@
 //! Every file in `events/` runs through the handler.
 
-use super::receiver::{Receiver, Reply};
-use super::runtime::{Function, local};
-
-pub(crate) fn sample(name: &str) -> String {
-    let path = format!("{}/events/{name}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
+use super::support::receiver::{Receiver, Reply};
+use super::support::runtime::{Function, local};
+use super::support::samples::sample;
 
 /// What each sample leads to: requests (a probe's test message is one) and records that are rejected.
 const EXPECTED: [(&str, usize, usize); 14] = [

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::receiver::{Receiver, Reply, Request};
-use super::runtime::{Function, document};
-use super::samples::sample;
+use super::support::receiver::{Receiver, Reply, Request};
+use super::support::runtime::{Function, document};
+use super::support::samples::sample;
 
 const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::runtime::{OwnRuntime, vars};
+use super::support::runtime::{OwnRuntime, vars};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_settings_are_reported_at_once_and_end_the_process() {

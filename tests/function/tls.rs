@@ -7,10 +7,10 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::version;
 
-use super::authority::{Authority, Options, serve};
-use super::receiver::read_request;
-use super::runtime::{Function, local, vars};
-use super::samples::sample;
+use super::support::authority::{Authority, Options, serve};
+use super::support::receiver::read_request;
+use super::support::runtime::{Function, local, vars};
+use super::support::samples::sample;
 
 /// Answers the first bytes with others, and then closes or holds the connection.
 async fn odd_server(answer: &'static [u8], hold: bool) -> u16 {
@@ -190,7 +190,7 @@ async fn a_real_server_for_an_old_protocol_alone_is_named() {
         CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority.issuer).unwrap();
     let path = authority.bundle.with_extension("server.pem");
     std::fs::write(&path, certificate.pem() + &key.serialize_pem()).unwrap();
-    let port = super::runtime::free_port();
+    let port = super::support::runtime::free_port();
     let script = format!(
         "import socket, ssl\n\
          context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n\

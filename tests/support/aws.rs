@@ -1,7 +1,7 @@
 //! AWS's APIs on this machine: moto's server, or a port that answers as a store in trouble does.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,42 +9,69 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
 
 use super::receiver::read_request;
 use super::runtime::{free_port, http_post_with, vars};
 
-/// moto's server. It ends with this value.
+/// An AWS account at moto's server.
 pub(crate) struct Aws {
-    _child: Child,
+    /// The server, if it is this account's own. It ends with this value.
+    _server: Option<Child>,
     pub(crate) port: u16,
+    id: String,
+    access_key: String,
 }
 
 impl Aws {
+    /// An account of its own, at the one server of this process.
     pub(crate) async fn start() -> Self {
-        Self::start_as(&["moto_server"]).await
+        static MOTO: OnceCell<Aws> = OnceCell::const_new();
+        static COUNT: AtomicUsize = AtomicUsize::new(1);
+        let moto = MOTO.get_or_init(|| Self::start_as(&["moto_server"])).await;
+        let id = format!("{:012}", COUNT.fetch_add(1, Ordering::Relaxed));
+        // moto finds the account by the access key, which it gives to whoever assumes a role there.
+        let role = format!("arn:aws:iam::{id}:role/test");
+        let role = [("Action", "AssumeRole"), ("RoleArn", &*role), ("RoleSessionName", "test")];
+        let access_key = element(&moto.query("sts", &role).await, "AccessKeyId");
+        Self { _server: None, port: moto.port, id, access_key }
     }
 
-    /// Starts moto as a program of the virtual environment.
+    /// Starts moto as a program of the virtual environment, for moto's usual account.
     pub(crate) async fn start_as(command: &[&str]) -> Self {
         let port = free_port();
         let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin");
-        let child = Command::new(programs.join(command[0]))
+        // The end of its input ends it: that comes with this value, and with this process, whichever way that ends.
+        let server = Command::new("sh")
+            .args(["-c", "\"$@\" & read -r _; kill $!", "sh"])
+            .arg(programs.join(command[0]))
             .args(&command[1..])
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
-            .expect("moto's server: run `make tools`");
+            .unwrap();
         for _ in 0..400 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Self { _child: child, port };
+                return Self { _server: Some(server), port, id: "123456789012".into(), access_key: "test".into() };
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("moto's server does not start");
+        panic!("moto's server does not start: run `make tools`");
+    }
+
+    /// The ARN of a queue.
+    pub(crate) fn arn(&self, queue: &str) -> String {
+        format!("arn:aws:sqs:eu-west-1:{}:{queue}", self.id)
+    }
+
+    fn authorization(&self, service: &str) -> String {
+        let key = &self.access_key;
+        format!(
+            "Authorization: AWS4-HMAC-SHA256 Credential={key}/20260101/eu-west-1/{service}/aws4_request, \
+             SignedHeaders=host, Signature=0\r\n"
+        )
     }
 
     /// Calls an API of the "JSON protocol" kind.
@@ -54,12 +81,8 @@ impl Aws {
             Some("AmazonSQS") => "sqs",
             _ => "secretsmanager",
         };
-        let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
-        );
-        let headers = format!(
-            "X-Amz-Target: {target}\r\nContent-Type: application/x-amz-json-1.1\r\nAuthorization: {authorization}\r\n"
-        );
+        let authorization = self.authorization(service);
+        let headers = format!("X-Amz-Target: {target}\r\nContent-Type: application/x-amz-json-1.1\r\n{authorization}");
         let address = format!("127.0.0.1:{}", self.port);
         let (status, answer) = http_post_with(&address, "/", &headers, body.to_string().as_bytes()).await;
         let answer = serde_json::from_slice(&answer).unwrap_or_default();
@@ -135,7 +158,7 @@ impl Aws {
             json!({
                 "messageId": message["MessageId"], "receiptHandle": message["ReceiptHandle"], "body": message["Body"],
                 "attributes": message["Attributes"], "messageAttributes": attributes, "eventSource": "aws:sqs",
-                "eventSourceARN": format!("arn:aws:sqs:eu-west-1:123456789012:{name}"), "awsRegion": "eu-west-1",
+                "eventSourceARN": self.arn(name), "awsRegion": "eu-west-1",
             })
         };
         answer["Messages"].as_array().map(|messages| messages.iter().map(record).collect()).unwrap_or_default()
@@ -143,23 +166,20 @@ impl Aws {
 
     /// Makes an SNS topic and returns its ARN.
     pub(crate) async fn create_topic(&self, name: &str) -> String {
-        let answer = self.sns(&[("Action", "CreateTopic"), ("Name", name)]).await;
-        let arn = answer.split_once("<TopicArn>").and_then(|(_, rest)| rest.split_once('<'));
-        arn.unwrap_or_else(|| panic!("{answer}")).0.to_owned()
+        element(&self.query("sns", &[("Action", "CreateTopic"), ("Name", name)]).await, "TopicArn")
     }
 
     /// Subscribes a queue to a topic with raw message delivery.
     pub(crate) async fn subscribe_raw(&self, topic: &str, queue: &str) {
-        let queue = format!("arn:aws:sqs:eu-west-1:123456789012:{queue}");
-        self.sns(&[
+        let parameters = [
             ("Action", "Subscribe"),
             ("TopicArn", topic),
             ("Protocol", "sqs"),
-            ("Endpoint", &queue),
+            ("Endpoint", &self.arn(queue)),
             ("Attributes.entry.1.key", "RawMessageDelivery"),
             ("Attributes.entry.1.value", "true"),
-        ])
-        .await;
+        ];
+        self.query("sns", &parameters).await;
     }
 
     pub(crate) async fn publish(&self, topic: &str, message: &str, attributes: &[(&str, &str)]) {
@@ -175,15 +195,16 @@ impl Aws {
             parameters.push((format!("{entry}.Value.StringValue"), (*value).to_owned()));
         }
         let parameters: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        self.sns(&parameters).await;
+        self.query("sns", &parameters).await;
     }
 
-    /// Calls SNS, whose API is of the "query protocol" kind.
-    async fn sns(&self, parameters: &[(&str, &str)]) -> String {
+    /// Calls an API of the "query protocol" kind.
+    async fn query(&self, service: &str, parameters: &[(&str, &str)]) -> String {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-        let headers = "Content-Type: application/x-www-form-urlencoded\r\nAuthorization: AWS4-HMAC-SHA256 \
-            Credential=test/20260101/eu-west-1/sns/aws4_request, SignedHeaders=host, Signature=0\r\n";
-        let (status, answer) = http_post_with(&format!("127.0.0.1:{}", self.port), "/", headers, body.as_bytes()).await;
+        let authorization = self.authorization(service);
+        let headers = format!("Content-Type: application/x-www-form-urlencoded\r\n{authorization}");
+        let address = format!("127.0.0.1:{}", self.port);
+        let (status, answer) = http_post_with(&address, "/", &headers, body.as_bytes()).await;
         let answer = String::from_utf8_lossy(&answer).into_owned();
         assert_eq!(status, 200, "{answer}");
         answer
@@ -199,10 +220,25 @@ impl Aws {
 
     /// Variables of a function whose destinations are kept here.
     pub(crate) fn variables(&self, place: &str) -> Vec<(String, String)> {
-        variables(self.port, place)
+        self.variables_at(self.port, place)
+    }
+
+    /// The same by way of a relay.
+    pub(crate) fn variables_at(&self, port: u16, place: &str) -> Vec<(String, String)> {
+        let mut all = variables(port, place);
+        all.retain(|(name, _)| name != "AWS_ACCESS_KEY_ID");
+        all.extend(vars(&[("AWS_ACCESS_KEY_ID", &self.access_key)]));
+        all
     }
 }
 
+/// The text of the first element with that name.
+fn element(xml: &str, name: &str) -> String {
+    let found = xml.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once('<'));
+    found.unwrap_or_else(|| panic!("{xml}")).0.to_owned()
+}
+
+/// Variables of a function that asks AWS at a port.
 pub(crate) fn variables(port: u16, place: &str) -> Vec<(String, String)> {
     vars(&[
         ("DESTINATIONS", place),
@@ -232,6 +268,21 @@ pub(crate) fn attribute(value: &Value) -> Value {
             json!({ "M": members.iter().map(|(name, value)| (name.clone(), attribute(value))).collect::<serde_json::Map<_, _>>() })
         }
     }
+}
+
+/// The document's entries as items of a table that is replicated, so that DynamoDB adds an attribute to each.
+pub(crate) fn items(document: &Value) -> Vec<Value> {
+    let mut items = Vec::new();
+    for (id, options) in document["destinations"].as_object().unwrap() {
+        let mut item = if options.is_object() { options.clone() } else { json!({}) };
+        item["pk"] = format!("destination#{id}").into();
+        item["aws:rep:updatetime"] = 1.5.into();
+        items.push(item);
+    }
+    for (id, route) in document["routes"].as_object().unwrap() {
+        items.push(json!({ "pk": format!("route#{id}"), "destinations": route }));
+    }
+    items
 }
 
 /// What stands between the function and moto, and can be in trouble.
