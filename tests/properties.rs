@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use detection_outcome_handler::domain::address::{AllowedNetworks, check, why};
 use detection_outcome_handler::domain::attempt::retry_after;
+use detection_outcome_handler::domain::breaker::{Admission, Breaker, Change, Seen};
 use detection_outcome_handler::domain::document::Document;
 use detection_outcome_handler::domain::endpoint::{Endpoint, EndpointTemplate, header_name, header_value};
 use detection_outcome_handler::domain::outcome::Outcome;
@@ -213,6 +214,103 @@ proptest! {
         prop_assert!(!shown.contains("SECRET"), "{shown}");
         prop_assert_eq!(document.destinations["a"].is_ok(), shown.is_empty());
     }
+
+    #[test]
+    fn a_breaker_ends_and_tries_alone(events in proptest::collection::vec(event(), 1..80)) {
+        let mut breaker = Breaker::default();
+        let mut now = Duration::from_secs(1_000_000);
+        // Until when it is open, the attempts under way (whether each is the trial), and slow failures in a row.
+        let (mut open, mut under_way, mut slow, mut lost) = (None::<Duration>, Vec::new(), 0, Duration::ZERO);
+        for event in events {
+            match event {
+                Event::Wait(seconds) => now += Duration::from_secs(seconds),
+                Event::SetBack(seconds) => now -= Duration::from_secs(seconds),
+                Event::Ask => {
+                    // A clock that was set back by more than that ends it.
+                    open = open.map(|until| if until.saturating_sub(now) > LONGEST_OPEN { now } else { until });
+                    let is_tried = under_way.contains(&true);
+                    let is_over = open.is_some_and(|until| now >= until);
+                    match breaker.admit(now) {
+                        Admission::Pass => {
+                            prop_assert_eq!(open, None);
+                            under_way.push(false);
+                        }
+                        Admission::Trial => {
+                            prop_assert!(is_over && !is_tried, "two trials, or one too early");
+                            under_way.push(true);
+                        }
+                        Admission::Open { until, .. } => {
+                            prop_assert!(open.is_some() && (!is_over || is_tried), "open past its time");
+                            prop_assert!(until >= now && until - now <= LONGEST_OPEN);
+                        }
+                    }
+                }
+                Event::Drop(which) if !under_way.is_empty() => {
+                    if under_way.swap_remove(which % under_way.len()) {
+                        breaker.release();
+                    }
+                }
+                Event::End(which, seen) if !under_way.is_empty() => {
+                    let is_trial = under_way.swap_remove(which % under_way.len());
+                    let asks = matches!(seen, Seen::Asked(wait) if wait >= Duration::from_secs(60));
+                    let is_slow = if let Seen::Slow(took) = seen { Some(took).filter(|took| took.as_secs() > 0) } else { None };
+                    match is_slow {
+                        Some(took) => (slow, lost) = (slow + 1, lost + took),
+                        None if asks => slow += 1,
+                        None => (slow, lost) = (0, Duration::ZERO),
+                    }
+                    let is_reason = asks || is_slow.is_some() && (slow >= 3 || lost.as_secs() >= 30 || open.is_some());
+                    match breaker.record(seen, "cause", is_trial, now, 0.5) {
+                        Change::Opened { since, until } => {
+                            prop_assert!(is_reason && (open.is_none() || is_trial));
+                            prop_assert!(since <= now || open.is_some() || slow > 1, "set back");
+                            prop_assert!((30..=LONGEST_OPEN.as_secs()).contains(&(until - now).as_secs()));
+                            open = Some(until);
+                        }
+                        Change::Closed { .. } => {
+                            prop_assert!(open.take().is_some() && is_slow.is_none() && !asks);
+                        }
+                        Change::None => prop_assert!(!is_reason || (open.is_some() && !is_trial)),
+                    }
+                    if is_slow.is_none() && !asks {
+                        prop_assert_eq!(breaker.is_idle(), !under_way.contains(&true), "it forgets everything");
+                        prop_assert_eq!(open, None);
+                    }
+                }
+                Event::Drop(_) | Event::End(..) => {}
+            }
+        }
+    }
+}
+
+/// A quarter of an hour, and a fifth of it.
+const LONGEST_OPEN: Duration = Duration::from_secs(18 * 60);
+
+/// What happens to a circuit breaker.
+#[derive(Clone, Debug)]
+enum Event {
+    Wait(u64),
+    /// The clock is set back.
+    SetBack(u64),
+    Ask,
+    /// One of the attempts under way ends, or is dropped without a result.
+    End(usize, Seen),
+    Drop(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let seen = prop_oneof![
+        1 => Just(Seen::Quick),
+        6 => (0u64..40).prop_map(|seconds| Seen::Slow(Duration::from_secs(seconds))),
+        1 => (0u64..2000).prop_map(|seconds| Seen::Asked(Duration::from_secs(seconds))),
+    ];
+    prop_oneof![
+        3 => (0u64..400).prop_map(Event::Wait),
+        1 => (0u64..4000).prop_map(Event::SetBack),
+        8 => Just(Event::Ask),
+        6 => (any::<usize>(), seen).prop_map(|(which, seen)| Event::End(which, seen)),
+        2 => any::<usize>().prop_map(Event::Drop),
+    ]
 }
 
 /// JSON whose texts, but for the names of members, are secret.

@@ -10,6 +10,7 @@ mod canaries;
 mod endpoints;
 mod envelopes;
 mod failures;
+mod flow;
 mod guard;
 mod lines;
 mod namespace;
