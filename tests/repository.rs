@@ -150,6 +150,20 @@ fn every_parameter_alarm_and_output_is_documented() {
 }
 
 #[test]
+fn every_field_of_a_line_is_documented() {
+    let page = read("docs/operations.md");
+    let source = read("src/domain/report.rs");
+    let (_, report) = source.split_once("pub struct Report {").unwrap();
+    let (report, _) = report.split_once("\n}").unwrap();
+    let fields = report.lines().filter_map(|line| line.trim().trim_start_matches("pub ").split_once(": "));
+    let fields: Vec<_> = fields.map(|(name, _)| name).filter(|name| !name.starts_with(['/', '#'])).collect();
+    assert!(fields.len() > 25, "{fields:?}");
+    for name in fields.into_iter().filter(|name| *name != "acknowledged") {
+        assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
+    }
+}
+
+#[test]
 fn the_readme_is_short() {
     assert!(read("README.md").lines().count() <= 150);
 }
