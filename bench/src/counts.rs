@@ -11,7 +11,8 @@ use crate::setup::{Setup, batch, direct, document};
 
 /// Counts instructions, and the bytes of the lines that are written on the way.
 pub async fn measure(setup: &Setup, figures: &mut Figures) {
-    let (https, refusing) = (Some(&setup.authority), Reply { status: 503, body: "upstream is down", delay: Duration::ZERO });
+    let (https, refusing) =
+        (Some(&setup.authority), Reply { status: 503, body: "upstream is down", delay: Duration::ZERO });
     let receiver = servers::receiver(https, &Counts::default(), OK).await;
     let document = document(&receiver);
     let aws = servers::aws(https, &Counts::default(), document.to_string(), Duration::ZERO).await;
@@ -51,7 +52,11 @@ impl Count<'_> {
     /// Instructions of a program from its start until it has handled an event so many times.
     async fn run(&self, program: &Program, event: &Bytes, times: usize) -> f64 {
         let counts = self.setup.work.join("callgrind.out");
-        let valgrind = ["valgrind".to_owned(), "--tool=callgrind".to_owned(), format!("--callgrind-out-file={}", counts.display())];
+        let valgrind = [
+            "valgrind".to_owned(),
+            "--tool=callgrind".to_owned(),
+            format!("--callgrind-out-file={}", counts.display()),
+        ];
         let command = valgrind.into_iter().chain(program.command.clone()).collect();
         let mut function = Function::start(&Program { command, ..program.clone() }, &self.setup.output()).await;
         for _ in 0..times {

@@ -148,11 +148,15 @@ pub async fn aws(authority: Option<&Authority>, counts: &Counts, secret: String,
             let ids = || {
                 let request: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
                 let entries = request["Entries"].as_array().cloned().unwrap_or_default();
-                entries.into_iter().map(|entry| json!({ "Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "" }))
+                entries
+                    .into_iter()
+                    .map(|entry| json!({ "Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "" }))
                     .collect::<Vec<_>>()
             };
             let answer = match action.rsplit('.').next().unwrap_or_default() {
-                "GetSecretValue" => json!({ "ARN": "arn", "Name": "destinations", "VersionId": "v", "SecretString": secret }),
+                "GetSecretValue" => {
+                    json!({ "ARN": "arn", "Name": "destinations", "VersionId": "v", "SecretString": secret })
+                }
                 "SendMessage" => json!({ "MessageId": "8d4f6a9c-7e67-4b8b-9d0f-0123456789ab", "MD5OfMessageBody": "" }),
                 "SendMessageBatch" | "ChangeMessageVisibilityBatch" => json!({ "Successful": ids(), "Failed": [] }),
                 "ChangeMessageVisibility" => json!({}),
@@ -233,7 +237,10 @@ fn next(event: Bytes) -> Response<Full<Bytes>> {
     Response::builder()
         .header("Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
         .header("Lambda-Runtime-Deadline-Ms", deadline.as_millis().to_string())
-        .header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:detection-outcome-handler")
+        .header(
+            "Lambda-Runtime-Invoked-Function-Arn",
+            "arn:aws:lambda:us-east-1:123456789012:function:detection-outcome-handler",
+        )
         .header("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1")
         .header("Content-Type", "application/json")
         .body(Full::new(event))

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::aws::{Aws, variables};
-use super::queues::{LONG, WEBHOOK_ID, aged, example};
-use super::receiver::{Receiver, Reply, Request, read_request};
-use super::runtime::{OwnRuntime, document, vars};
+use super::support::aws::{Aws, variables};
+use super::support::bench::{LONG, aged};
+use super::support::receiver::{Receiver, Reply, Request, read_request};
+use super::support::runtime::{OwnRuntime, document, vars};
+use super::support::samples::{WEBHOOK_ID, example};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
