@@ -95,9 +95,10 @@ fn every_setting_is_documented_and_read() {
 fn pages() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     let docs = docs.map(|path| format!("docs/{}", path.file_name().unwrap().to_str().unwrap()));
     let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(ToOwned::to_owned);
-    let pages = docs.filter(|path| path.ends_with(".md")).chain(top);
+    let pages = docs.chain(top);
     pages.map(|path| (read(&path), path)).map(|(text, path)| (path, text)).collect()
 }
 
