@@ -136,7 +136,8 @@ async fn check(app: &App, deadline: Deadline) -> Check {
         Ok(Ok(survey)) => checked(app, survey, left),
     };
     let level = if check.ok { Level::Info } else { Level::Warn };
-    telemetry::admin(level, &check.sentence(), &json!({ "code": check.code }));
+    let fields = check.code.map_or(json!({}), |code| json!({ "code": code }));
+    telemetry::admin(level, &check.sentence(), &fields);
     check
 }
 

@@ -133,13 +133,13 @@ failures! {
             "the host name {host} did not resolve within {limit}"
             => "check the DNS of the function's VPC"
         AddressForbidden "address_forbidden" DeadLetter Error Operator:
-            "{host} leads to {address}, which is {why} and can never be allowed"
+            "{leads}{address}, which is {why} and can never be allowed"
             => "give the destination a `url` with another address"
         AddressPrivate "address_private" DeadLetter Error Operator:
-            "{host} leads to {address}, which is in {why} and not allowed"
+            "{leads}{address}, which is in {why} and not allowed"
             => "if that is meant, add its network to AllowPrivateCidrs (ALLOW_PRIVATE_CIDRS), else correct the `url`"
         PlainHttp "plain_http" DeadLetter Error Operator:
-            "{endpoint} has http:// and leads to {address}, outside the allowed private networks"
+            "{endpoint} has http:// and its address {address} is outside the allowed private networks"
             => "use https:// in the destination's `url`, or set AllowPlainHttp (ALLOW_PLAIN_HTTP) to true"
     }
     "The connection" {

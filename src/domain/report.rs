@@ -370,14 +370,20 @@ fn push_remedy(text: &mut String, failure: &Failure, level: Level, then: Option<
     if is_nobodys(failure, level) {
         let _ = write!(text, "Nobody yet; if it goes on, {owner}: {remedy}");
     } else {
-        let mut letters = owner.chars();
-        text.extend(letters.next().map(|first| first.to_ascii_uppercase()));
-        let _ = write!(text, "{}: {remedy}", letters.as_str());
+        push_capital(text, owner);
+        let _ = write!(text, ": {remedy}");
     }
     if let Some(then) = then {
         text.push_str(then);
     }
     text.push('.');
+}
+
+/// Begins a sentence.
+fn push_capital(text: &mut String, words: &str) {
+    let mut letters = words.chars();
+    text.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+    text.push_str(letters.as_str());
 }
 
 /// How a dead letter is delivered once more; nothing for what is not an outcome, which would be rejected again.
@@ -396,14 +402,16 @@ fn push_alert(text: &mut String, about: Option<&About>) {
     if about.detection_id.is_none() && about.detection_name.is_none() && about.run_id.is_none() {
         return;
     }
-    if let Some(severity) = about.severity.filter(|severity| *severity != Severity::Unknown) {
-        let _ = write!(text, "{} ", severity.name());
-    }
-    text.push_str(match about.kind {
+    let severity = about.severity.filter(|severity| *severity != Severity::Unknown);
+    let what = match about.kind {
         Some(Kind::NotMatched) => "outcome NOT_MATCHED",
         Some(Kind::Error) => "alert (the run ended in ERROR)",
         _ => "alert",
-    });
+    };
+    match severity {
+        Some(severity) => text.extend([severity.name(), " ", what]),
+        None => push_capital(text, what),
+    }
     if about.detection_id.is_some() || about.detection_name.is_some() {
         text.push_str(" of detection");
     }

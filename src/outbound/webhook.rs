@@ -12,6 +12,7 @@ use reqwest::Client;
 use rustls::ClientConfig;
 use tower_layer::Layer;
 use tower_service::Service;
+use url::Host;
 
 use super::guard::{AddressBlocked, Guard};
 use super::origins::Origins;
@@ -212,6 +213,9 @@ fn with_facts(
 ) -> Failure {
     let endpoint = &target.endpoint;
     let host = endpoint.host().map(|host| host.to_string()).unwrap_or_default();
+    let is_name = matches!(endpoint.host(), Some(Host::Domain(_)));
+    let leads =
+        if is_name { format!("the host name {host} leads to ") } else { "the `url` has the address ".to_owned() };
     let port = endpoint.expose_url().port_or_known_default().unwrap_or_default();
     let addresses: Vec<_> =
         progress.addresses().iter().filter(|address| address.blocked.is_none()).map(|a| a.ip.to_string()).collect();
@@ -220,6 +224,7 @@ fn with_facts(
         .with("openssl", format_args!("`openssl s_client -connect {host}:{port} -servername {host}`"))
         .with("endpoint", endpoint.origin())
         .with("host", host)
+        .with("leads", leads)
         .with("port", port)
         .with("at", at)
         .with("limit", in_words(timeout.time))
