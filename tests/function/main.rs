@@ -16,6 +16,7 @@ mod lines;
 mod namespace;
 mod own_faults;
 mod queues;
+mod receivers;
 mod redrive;
 mod registry;
 mod samples;
