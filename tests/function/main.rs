@@ -7,6 +7,7 @@ mod support;
 mod answers;
 mod asked;
 mod canaries;
+mod early_answers;
 mod endpoints;
 mod envelopes;
 mod failures;
