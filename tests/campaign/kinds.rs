@@ -6,6 +6,8 @@ pub(crate) struct Kind {
     /// Its id as a destination, and its path at the receiver.
     pub(crate) name: String,
     pub(crate) fault: Fault,
+    /// Its fallback, and after how many minutes it is used.
+    pub(crate) fallback: Option<(&'static str, u64)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,11 @@ pub(crate) enum Fault {
     Connection(Connection),
     Tls(Tls),
     Name(Name),
+    /// It takes requests and never answers any.
+    Dead,
+    Waits(Waits),
+    /// Nothing is wrong with it, and no route leads to it: it is a fallback, for outcomes of these severities.
+    Pager(&'static [&'static str]),
     /// The destination's configuration is what is wrong with it; none at all for one that only routes know.
     Configured(Value),
 }
@@ -74,6 +81,19 @@ pub(crate) enum Name {
     Flipping,
 }
 
+/// Back-pressure, for longer than the schedule lasts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Waits {
+    /// The receiver answers 429.
+    Crowded,
+    /// The same, and when it is over it fails once: only a renewed delivery has an attempt left.
+    CrowdedThenFailing,
+    /// The operator has paused it, and ends the pause.
+    Paused,
+    /// The pause never ends.
+    Resting,
+}
+
 impl Odd {
     pub(crate) fn is_taken(self) -> bool {
         matches!(self, Self::EndlessBody | Self::CutBody | Self::StalledBody | Self::SilentClose)
@@ -93,13 +113,20 @@ impl Kind {
     pub(crate) fn is_slow(&self) -> bool {
         matches!(
             self.fault,
-            Fault::Odd(Odd::NoHead | Odd::HalfHeadThenSilence | Odd::SlowHead)
+            Fault::Dead
+                | Fault::Odd(Odd::NoHead | Odd::HalfHeadThenSilence | Odd::SlowHead)
                 | Fault::Connection(Connection::FullBacklog)
                 | Fault::Tls(Tls::Stalled)
                 | Fault::Name(Name::Silent)
         )
     }
 }
+
+/// From the gravest to the least.
+pub(crate) const SEVERITIES: [&str; 4] = ["CRITICAL", "HIGH", "MEDIUM", "LOW"];
+
+/// The fallback of a destination that is switched off on purpose.
+pub(crate) const NEVER_CALLED: &str = "calm-pager";
 
 /// Every status of which a verdict is known by its number, and some of those that are not.
 const STATUSES: [u16; 44] = [
@@ -108,7 +135,8 @@ const STATUSES: [u16; 44] = [
 ];
 
 pub(crate) fn kinds() -> Vec<Kind> {
-    let kind = |name: &str, fault| Kind { name: name.to_owned(), fault };
+    let with = |name: &str, fault, fallback| Kind { name: name.to_owned(), fault, fallback };
+    let kind = |name: &str, fault| with(name, fault, None);
     let mut kinds = vec![kind("well", Fault::None), kind("good", Fault::None), kind("tls-well", Fault::Tls(Tls::None))];
     kinds.extend(STATUSES.iter().map(|status| kind(&format!("http-{status}"), Fault::Status(*status))));
     let odd = [
@@ -159,10 +187,25 @@ pub(crate) fn kinds() -> Vec<Kind> {
         ("invalid", json!({ "url": "https://", "timeout": 0 })),
         ("forbidden", json!({ "url": "http://169.254.169.254/latest" })),
         ("inactive", json!({ "url": "https://inactive.test/", "active": false })),
-        ("paused", json!({ "url": "https://paused.test/", "paused": true })),
         ("no-secret", json!({ "url": "https://h.test/{{secret:missing}}" })),
     ];
     kinds.extend(configured.map(|(name, options)| kind(name, Fault::Configured(options))));
+    let waits = [
+        ("crowded", Waits::Crowded, Some(("pager", 10))),
+        ("crowded-then-failing", Waits::CrowdedThenFailing, None),
+        ("paused", Waits::Paused, None),
+        ("resting", Waits::Resting, Some((NEVER_CALLED, 0))),
+    ];
+    kinds.extend(waits.map(|(name, how, fallback)| with(name, Fault::Waits(how), fallback)));
+    kinds.extend([
+        with("dead", Fault::Dead, Some(("pager", 10))),
+        with("unsteady", Fault::Status(500), Some(("pager", 0))),
+        with("closed", Fault::Status(410), Some(("pager", 1200))),
+        with("choosy", Fault::Status(502), Some(("urgent-pager", 0))),
+        kind("pager", Fault::Pager(&SEVERITIES)),
+        kind("urgent-pager", Fault::Pager(&SEVERITIES[..2])),
+        kind(NEVER_CALLED, Fault::Pager(&SEVERITIES)),
+    ]);
     // Ends only with the invocation.
     kinds.push(kind("deadline", Fault::Odd(Odd::NoHead)));
     kinds

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use crate::kinds::{Fault, Odd};
-use crate::plan::{Form, Plan, number};
+use crate::kinds::{Fault, NEVER_CALLED, Odd, Waits};
+use crate::plan::{Form, Plan, Planned, number};
 use crate::support::receiver::Request;
 
 pub(crate) struct Ledger {
@@ -28,7 +29,7 @@ pub(crate) struct State {
     pub(crate) broken: Vec<String>,
     /// Result lines by outcome, and those without one.
     pub(crate) lines: HashMap<usize, u32>,
-    pub(crate) refused_lines: usize,
+    pub(crate) rejected_lines: usize,
     watched: HashMap<usize, Arc<Notify>>,
 }
 
@@ -37,6 +38,10 @@ pub(crate) struct State {
 pub(crate) struct Delivery {
     /// Whole requests that arrived.
     pub(crate) requests: u32,
+    /// When the first of them did.
+    since: Option<Instant>,
+    /// Whether it failed after it had been crowded.
+    has_failed: bool,
     /// Those that were answered 2xx.
     pub(crate) taken: u32,
     /// Those of which the function cannot know whether they were taken.
@@ -45,6 +50,12 @@ pub(crate) struct Delivery {
     pub(crate) delivered_lines: u32,
     pub(crate) timed_out_lines: u32,
 }
+
+/// Longer than any schedule, and than any schedule whose message was written a little later.
+pub(crate) const CROWDED: f64 = 30.0 * 3600.0;
+
+/// By then the last attempt of every schedule is due, in seconds: 20 hours, and the jitter of its last wait.
+const SCHEDULE: u64 = 76_000;
 
 /// What a receiver does with a request.
 pub(crate) enum Act {
@@ -104,14 +115,25 @@ impl Ledger {
                 planned.webhook_id
             ));
         }
-        if !planned.kinds.contains(&kind) {
-            self.broken(format!("outcome {n} came to {path}, where no route leads"));
+        if !self.is_meant(&planned, kind) {
+            self.broken(format!("outcome {n} came to {path}, where neither route nor fallback leads"));
         }
         let mut state = self.state();
         let delivery = state.deliveries.entry((n, kind)).or_default();
         delivery.requests += 1;
+        let since = *delivery.since.get_or_insert_with(Instant::now);
         let fails = delivery.requests <= self.plan.failures(n, kind);
         let act = match self.plan.kinds[kind].fault {
+            Fault::Waits(Waits::Crowded | Waits::CrowdedThenFailing)
+                if since.elapsed().as_secs_f64() * self.plan.time < CROWDED =>
+            {
+                Act::Refuse(429)
+            }
+            Fault::Waits(Waits::CrowdedThenFailing) if !delivery.has_failed => {
+                delivery.has_failed = true;
+                Act::Refuse(500)
+            }
+            Fault::Dead => Act::Odd(Odd::NoHead),
             Fault::Status(status) if fails => Act::Refuse(status),
             Fault::Odd(odd) if fails => Act::Odd(odd),
             _ => Act::Take,
@@ -122,7 +144,8 @@ impl Ledger {
             Act::Odd(odd) if !odd.is_refused() => delivery.ambiguous += 1,
             Act::Odd(_) | Act::Refuse(_) => {}
         }
-        if !matches!(act, Act::Take) {
+        let is_pager = matches!(self.plan.kinds[kind].fault, Fault::Pager(_));
+        if is_pager || !matches!(act, Act::Take) {
             *state.faults.entry(self.plan.kinds[kind].name.clone()).or_default() += 1;
         }
         if !matches!(act, Act::Refuse(_))
@@ -133,10 +156,23 @@ impl Ledger {
         act
     }
 
+    /// Whether an outcome may come to a destination: by its route, or because a destination of its route has it as the
+    /// fallback and its own filter lets it through.
+    fn is_meant(&self, planned: &Planned, kind: usize) -> bool {
+        let Fault::Pager(takes) = self.plan.kinds[kind].fault else { return planned.kinds.contains(&kind) };
+        let is_fallback = planned.kinds.iter().any(|of| self.plan.fallback(*of) == Some(kind));
+        is_fallback && takes.contains(&planned.severity) && !self.plan.kinds[kind].is(NEVER_CALLED)
+    }
+
     /// Reads what a sandbox wrote. An answered invocation owes each of its records its lines, neither more nor less.
     pub(crate) fn read_log(&self, lines: &[String], answered: &HashMap<String, Vec<Handed>>) {
         let mut said: HashMap<&str, HashMap<Option<usize>, usize>> = HashMap::new();
         let lines: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let has = |line: &Value, text: &str| line["message"].as_str().is_some_and(|message| message.contains(text));
+        for (text, what) in [(" CIRCUIT OPEN ", "circuit opened"), (" CIRCUIT CLOSED", "circuit closed")] {
+            *self.state().faults.entry(what.to_owned()).or_default() +=
+                lines.iter().filter(|line| has(line, text)).count() as u64;
+        }
         for line in lines.iter().filter(|line| line["result"].is_string() && line["code"] != "unknown_event") {
             // What is no outcome is told apart by nothing, although its name may have been readable.
             let is_outcome = |n: &usize| self.plan.planned(*n).form != Form::Poison;
@@ -144,15 +180,29 @@ impl Ledger {
             *said.entry(line["request_id"].as_str().unwrap_or_default()).or_default().entry(n).or_default() += 1;
             let mut state = self.state();
             let Some(n) = n else {
-                state.refused_lines += 1;
+                state.rejected_lines += 1;
                 continue;
             };
             *state.lines.entry(n).or_default() += 1;
+            let waits_for_long = line["waiting_seconds"].as_u64().is_some_and(|seconds| seconds > SCHEDULE);
+            match line["code"].as_str() {
+                Some("circuit_open") => {
+                    *state.faults.entry("circuit open".to_owned()).or_default() += 1;
+                    if line.get("attempt").is_some() || line.get("total_ms").is_some() {
+                        state.broken.push(format!("an attempt in spite of an open circuit: {line}"));
+                    }
+                }
+                Some("rate_limited") if waits_for_long => {
+                    *state.faults.entry("429 after the schedule's end".to_owned()).or_default() += 1;
+                }
+                _ => {}
+            }
             let Some(kind) = line["destination"].as_str().and_then(|id| self.plan.kind(id)) else { continue };
             let fault = match line["code"].as_str() {
                 Some("connect_refused" | "connect_timeout") => Some(self.plan.kinds[kind].name.clone()),
                 Some("panic") => Some("panic".to_owned()),
                 Some("deadline") => Some("deadline expired".to_owned()),
+                Some("destination_paused") => Some(self.plan.kinds[kind].name.clone()),
                 _ => matches!(self.plan.kinds[kind].fault, Fault::Configured(_))
                     .then(|| self.plan.kinds[kind].name.clone()),
             };
@@ -163,7 +213,9 @@ impl Ledger {
             match line["result"].as_str() {
                 Some("filtered") => delivery.filtered_lines += 1,
                 Some("delivered") => delivery.delivered_lines += 1,
-                _ if line["ambiguous"] == true && line["code"] != "connection_lost" => delivery.timed_out_lines += 1,
+                _ if line["maybe_received"] == true && line["code"] != "connection_lost" => {
+                    delivery.timed_out_lines += 1
+                }
                 _ => {}
             }
         }

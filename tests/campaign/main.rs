@@ -4,7 +4,8 @@
 //! The producer, the receivers and Lambda's part (event source mappings, invocations, kills, freezes) are this program;
 //! SQS and Secrets Manager are moto's, behind a proxy that injects faults. Time is compressed outside the function: the
 //! proxy divides `DelaySeconds` and `VisibilityTimeout`, and a message's `SentTimestamp` is stretched when it is handed
-//! over. `make campaign` runs it in full, `make test` a short one. It runs in a network namespace of its own.
+//! over. Circuit breakers alone keep to the wall clock, so that an open circuit lasts for hours of the schedule.
+//! `make campaign` runs it in full, `make test` a short one. It runs in a network namespace of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it does not expect")]
 
 #[path = "../support/mod.rs"]
@@ -38,13 +39,32 @@ pub(crate) struct Scale {
     pub(crate) sandboxes: usize,
     /// How often each fault must have happened.
     pub(crate) least: u64,
+    /// How often dead letters are redriven.
+    pub(crate) redrives: usize,
+    pub(crate) between_redrives: Duration,
     pub(crate) limit: Duration,
 }
 
-const SHORT: Scale =
-    Scale { outcomes: 480, per_kind: 3, time: 3000.0, sandboxes: 12, least: 1, limit: Duration::from_secs(240) };
-const FULL: Scale =
-    Scale { outcomes: 20_000, per_kind: 12, time: 600.0, sandboxes: 24, least: 300, limit: Duration::from_secs(5400) };
+const SHORT: Scale = Scale {
+    outcomes: 480,
+    per_kind: 3,
+    time: 3000.0,
+    sandboxes: 12,
+    least: 1,
+    redrives: 3,
+    between_redrives: Duration::from_secs(5),
+    limit: Duration::from_secs(400),
+};
+const FULL: Scale = Scale {
+    outcomes: 20_000,
+    per_kind: 12,
+    time: 600.0,
+    sandboxes: 24,
+    least: 200,
+    redrives: 20,
+    between_redrives: Duration::from_secs(20),
+    limit: Duration::from_secs(5400),
+};
 
 #[test]
 fn nothing_is_lost_and_nothing_is_repeated_without_a_fault_that_explains_it() {

@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::Scale;
-use crate::kinds::{Fault, Kind};
+use crate::kinds::{Fault, Kind, SEVERITIES, Waits};
 
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) kinds: Vec<Kind>,
     pub(crate) outcomes: usize,
+    /// Seconds of the function's time in one of ours.
+    pub(crate) time: f64,
     /// Destinations by detection.
     routes: Vec<Vec<usize>>,
 }
@@ -25,6 +27,7 @@ pub(crate) struct Planned {
     pub(crate) form: Form,
     pub(crate) is_routed: bool,
     pub(crate) is_alert: bool,
+    pub(crate) severity: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,14 +45,18 @@ pub(crate) enum Form {
 const UNROUTED: usize = 1_000_001;
 const LARGE: usize = 1_000_002;
 
-/// How much more often a destination without a fault is routed to.
-const HEALTHY_WEIGHT: usize = 4;
+/// How much more often than others a destination without a fault is routed to, and a dead one beside it.
+const WEIGHT: usize = 4;
 
 impl Plan {
     pub(crate) fn new(seed: u64, kinds: Vec<Kind>, scale: &Scale) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let is_healthy = |kind: &Kind| matches!(kind.fault, Fault::None | Fault::Tls(crate::kinds::Tls::None));
-        let weight = |kind: &Kind| scale.per_kind * if is_healthy(kind) { HEALTHY_WEIGHT } else { 1 };
+        let weight = |kind: &Kind| match kind.fault {
+            Fault::Pager(_) => 0,
+            _ if is_healthy(kind) || kind.fault == Fault::Dead => scale.per_kind * WEIGHT,
+            _ => scale.per_kind,
+        };
         let mut deck: Vec<usize> =
             kinds.iter().enumerate().flat_map(|(index, kind)| std::iter::repeat_n(index, weight(kind))).collect();
         deck.shuffle(&mut random);
@@ -64,20 +71,26 @@ impl Plan {
             }
             routes.push(route);
         }
-        Self { seed, kinds, outcomes: scale.outcomes, routes }
+        Self { seed, kinds, outcomes: scale.outcomes, time: scale.time, routes }
     }
 
-    /// The destinations document.
-    pub(crate) fn document(&self, url: impl Fn(&Kind) -> String) -> String {
+    /// The destinations document, during the operator's pause or after it.
+    pub(crate) fn document(&self, url: impl Fn(&Kind) -> String, is_paused: bool) -> String {
         let mut destinations = serde_json::Map::new();
         for kind in &self.kinds {
-            let options = match &kind.fault {
+            let mut options = match &kind.fault {
                 Fault::Configured(Value::Null) => continue,
                 Fault::Configured(options) => options.clone(),
+                Fault::Waits(Waits::Paused) => json!({ "url": url(kind), "paused": is_paused }),
+                Fault::Waits(Waits::Resting) => json!({ "url": url(kind), "paused": true }),
+                Fault::Pager(takes) => json!({ "url": url(kind), "min_severity": takes.last() }),
                 _ if kind.is("deadline") => json!({ "url": url(kind), "timeout": 300 }),
                 _ if kind.is_slow() => json!({ "url": url(kind), "timeout": 1 }),
                 _ => json!({ "url": url(kind) }),
             };
+            if let Some((to, minutes)) = kind.fallback {
+                options["fallback"] = json!({ "to": to, "after_minutes": minutes });
+            }
             destinations.insert(kind.name.clone(), options);
         }
         let names = |route: &Vec<usize>| route.iter().map(|kind| self.kinds[*kind].name.clone()).collect::<Vec<_>>();
@@ -116,7 +129,7 @@ impl Plan {
             (true, 0) => "ERROR",
             (true, _) => "MATCHED",
         };
-        let severity = ["CRITICAL", "HIGH", "MEDIUM", "LOW"][random.random_range(0..4)];
+        let severity = SEVERITIES[random.random_range(0..SEVERITIES.len())];
         let run_id = if n.is_multiple_of(50) { String::new() } else { format!(r#", "run_id":"run-{n}""#) };
         let mut payload = format!(
             "{{ \"detection_id\":{detection},\t\"detection_name\" : \"campaign {n}\"{run_id},\r\n \"severity\":\"{severity}\", \
@@ -136,7 +149,7 @@ impl Plan {
             };
         }
         let webhook_id = digest(&payload);
-        Planned { payload, webhook_id, kinds, form, is_routed: detection != UNROUTED, is_alert }
+        Planned { payload, webhook_id, kinds, form, is_routed: detection != UNROUTED, is_alert, severity }
     }
 
     /// How many of a delivery's first requests fail: mostly one, sometimes two, seldom all.
@@ -147,6 +160,20 @@ impl Plan {
             4..=29 => 2,
             _ => 1,
         }
+    }
+
+    /// Whether a delivery waits until it is too old. Its messages age faster, because nobody waits for six days here.
+    pub(crate) fn is_hurried(&self, n: usize, kind: usize) -> bool {
+        match self.kinds[kind].fault {
+            Fault::Waits(Waits::Resting) => true,
+            Fault::Status(429) => self.failures(n, kind) == u32::MAX,
+            _ => false,
+        }
+    }
+
+    /// The fallback of a kind.
+    pub(crate) fn fallback(&self, kind: usize) -> Option<usize> {
+        self.kind(self.kinds[kind].fallback?.0)
     }
 }
 

@@ -18,6 +18,9 @@ use crate::support::receiver::read_request;
 /// Of a hundred writes and look-ups, so many fail.
 const FAILING: u32 = 5;
 
+/// Seconds for which a redrive hides letters here.
+const HIDDEN_BY_REDRIVE: u64 = 10;
+
 /// The SDK tries a request so many times.
 const TRIES: u32 = 3;
 
@@ -29,6 +32,11 @@ impl Clock {
     /// What a wait is here, in the whole seconds that SQS knows.
     fn compressed(self, seconds: u64) -> u128 {
         Duration::from_secs(seconds).div_f64(self.0).as_millis().div_ceil(1000)
+    }
+
+    /// For messages that are to become too old: six days in half a minute of a short campaign.
+    pub(crate) fn hurried(self) -> Self {
+        Self(self.0 * 8.0)
     }
 
     /// A moment of ours as the function is to see it: as far away as it would be without compression.
@@ -98,6 +106,7 @@ impl Proxy {
         match target.as_deref().unwrap_or_default() {
             "amazonsqs.sendmessage" => self.write(head, &body, "SendMessage").await,
             "amazonsqs.changemessagevisibility" => self.write(head, &body, "ChangeMessageVisibility").await,
+            target if target.starts_with("amazonsqs.") => self.redrive(head, &body).await,
             _ => self.look_up(head, &body).await,
         }
     }
@@ -122,10 +131,13 @@ impl Proxy {
             let here = self.clock.here(due.parse::<f64>().unwrap() * 1000.0);
             request["MessageAttributes"]["outcome-not-before"]["StringValue"] = format!("{here:.0}").into();
         }
-        let key = format!(
-            "{what} {outcome:?} {} {}",
-            request["ReceiptHandle"], request["MessageAttributes"]["outcome-destination"]
-        );
+        let has = |name: &str| request["MessageAttributes"].get(name).is_some();
+        for (name, what) in [("outcome-renewed", "renewed"), ("outcome-fallback-for", "copy for a fallback")] {
+            if !is_letter && has(name) {
+                self.ledger.count(what);
+            }
+        }
+        let key = format!("{what} {outcome:?} {} {}", request["ReceiptHandle"], request["MessageAttributes"]);
         let trouble = self.trouble(&key);
         if trouble.is_some() {
             self.ledger.count(&format!("{what} fails"));
@@ -150,6 +162,23 @@ impl Proxy {
             self.ledger.excuse(&outcome);
         }
         answer
+    }
+
+    /// What a redrive asks for. A letter that is sent may come a second time: its deletion may be missed.
+    async fn redrive(&self, head: &str, body: &[u8]) -> Option<Vec<u8>> {
+        let mut request: Value = serde_json::from_slice(body).ok()?;
+        let outcomes = request["Entries"].as_array().into_iter().flatten();
+        let outcomes: Vec<_> = outcomes.filter_map(|entry| number(entry["MessageBody"].as_str()?)).collect();
+        for _ in &outcomes {
+            self.ledger.count("redriven");
+        }
+        self.ledger.excuse(&outcomes);
+        if request.get("WaitTimeSeconds").is_some() {
+            // moto would keep everybody else waiting; and what was received and not moved is to be seen again.
+            request["WaitTimeSeconds"] = json!(0);
+            request["VisibilityTimeout"] = json!(HIDDEN_BY_REDRIVE);
+        }
+        self.forward_in_turn(head, &request).await
     }
 
     /// Whether a write is to fail; one that fails for good fails for all the SDK's tries.

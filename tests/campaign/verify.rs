@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Scale;
-use crate::kinds::{Fault, Tls};
+use crate::kinds::{Fault, Kind, NEVER_CALLED, Tls};
 use crate::ledger::{Ledger, State};
 use crate::plan::{Form, number};
 
@@ -18,11 +18,12 @@ pub(crate) fn verify(ledger: &Ledger, letters: &[Value], scale: &Scale, seed: u6
     for n in state.accepted.clone() {
         outcome(ledger, &mut state, &ends, n, &mut sum);
     }
-    if state.refused_lines < sum.poison {
-        let lines = state.refused_lines;
+    if state.rejected_lines < sum.poison {
+        let lines = state.rejected_lines;
         state.broken.push(format!("{} poison records have {lines} result lines", sum.poison));
     }
-    let kinds = ledger.plan.kinds.iter().filter(|kind| !matches!(kind.fault, Fault::None | Fault::Tls(Tls::None)));
+    let is_faulty = |kind: &&Kind| !matches!(kind.fault, Fault::None | Fault::Tls(Tls::None)) && !kind.is(NEVER_CALLED);
+    let kinds = ledger.plan.kinds.iter().filter(is_faulty);
     let expected: Vec<_> = kinds.map(|kind| kind.name.as_str()).chain(ALWAYS).collect();
     for fault in expected {
         let count = state.faults.get(fault).copied().unwrap_or(0);
@@ -38,6 +39,10 @@ pub(crate) fn verify(ledger: &Ledger, letters: &[Value], scale: &Scale, seed: u6
         took.as_secs()
     );
     println!("| delivered {}, dead-lettered {}, filtered {}", sum.delivered, sum.dead_lettered, sum.filtered);
+    println!(
+        "| fallbacks that got what their destination never took: {}, dead-lettered there {}",
+        sum.rescued, sum.late
+    );
     println!("| faults {}, of them SIGKILLs and freezes {stops}", state.faults.values().sum::<u64>());
     for (fault, count) in &state.faults {
         println!("|   {count:>6}  {fault}");
@@ -58,7 +63,7 @@ pub(crate) fn verify(ledger: &Ledger, letters: &[Value], scale: &Scale, seed: u6
 const STOPS: [&str; 4] = ["SIGKILL", "SIGKILL after a 2xx", "freeze", "frozen past the deadline"];
 
 /// Faults that belong to no destination.
-const ALWAYS: [&str; 19] = [
+const ALWAYS: [&str; 25] = [
     "poison record",
     "outcome of 1 MiB",
     "SIGKILL",
@@ -78,6 +83,12 @@ const ALWAYS: [&str; 19] = [
     "message id missing",
     "empty batch",
     "unknown source",
+    "circuit opened",
+    "circuit open",
+    "429 after the schedule's end",
+    "renewed",
+    "copy for a fallback",
+    "redriven",
 ];
 
 #[derive(Default)]
@@ -89,6 +100,9 @@ struct Sum {
     duplicates: u32,
     ambiguous: u32,
     poison: usize,
+    /// Deliveries that a receiver never took and its fallback did, and those dead-lettered for the fallback as well.
+    rescued: usize,
+    late: usize,
     lost: usize,
 }
 
@@ -112,6 +126,10 @@ impl Ends {
         for letter in letters {
             let body = letter["body"].as_str().unwrap();
             let Some(n) = number(body) else {
+                // The unknown source's record.
+                if body.contains("aws:kinesis") {
+                    continue;
+                }
                 state.broken.push(format!("a dead letter that nobody sent: {}", &body[..body.len().min(80)]));
                 continue;
             };
@@ -120,7 +138,19 @@ impl Ends {
             if attribute("outcome-code").is_some() && body != ledger.plan.planned(n).payload {
                 state.broken.push(format!("the dead letter of outcome {n} is not as it was sent"));
             }
-            match attribute("outcome-destination").map(|id| ledger.plan.kind(id)) {
+            let kind = attribute("outcome-destination").map(|id| ledger.plan.kind(id));
+            let is_old = || kind.flatten().is_some_and(|kind| ledger.plan.is_hurried(n, kind));
+            match attribute("outcome-code") {
+                // A dead letter has had its last attempt, and waiting as asked ends by age alone.
+                Some(code @ ("circuit_open" | "not_started")) => {
+                    state.broken.push(format!("outcome {n} is dead-lettered as {code}"));
+                }
+                Some(code @ ("rate_limited" | "destination_paused")) if !is_old() => {
+                    state.broken.push(format!("outcome {n} is dead-lettered as {code}"));
+                }
+                _ => {}
+            }
+            match kind {
                 None => drop(ends.whole.insert(n)),
                 Some(Some(kind)) => drop(ends.single.insert((n, kind))),
                 Some(None) => state.broken.push(format!("a dead letter of outcome {n} for nobody")),
@@ -155,32 +185,74 @@ fn outcome(ledger: &Ledger, state: &mut State, ends: &Ends, n: usize, sum: &mut 
     for kind in &planned.kinds {
         sum.deliveries += 1;
         let name = &ledger.plan.kinds[*kind].name;
-        let delivery = state.deliveries.entry((n, *kind)).or_default();
-        let ended = ends.whole.contains(&n) || ends.single.contains(&(n, *kind));
-        if delivery.taken > 0 {
-            sum.delivered += 1;
-        } else if ended {
-            sum.dead_lettered += 1;
-        } else if delivery.filtered_lines > 0 {
-            sum.filtered += 1;
-        } else {
-            lost.push(format!("outcome {n} for {name}"));
+        let end = end_of(state, ends, n, *kind);
+        match end {
+            End::Taken => sum.delivered += 1,
+            End::DeadLettered => sum.dead_lettered += 1,
+            End::Filtered => sum.filtered += 1,
+            End::Lost => lost.push(format!("outcome {n} for {name}")),
         }
-        // A timeout that a slow machine made is as ambiguous as one that the receiver made.
-        let ambiguous = delivery.ambiguous.max(delivery.timed_out_lines);
-        let duplicates = (delivery.taken + delivery.ambiguous).saturating_sub(1);
-        sum.duplicates += duplicates;
-        sum.ambiguous += ambiguous;
-        let broken = [(duplicates, "requests"), (delivery.delivered_lines.saturating_sub(1), "lines `delivered`")];
-        for (extra, what) in broken {
-            if extra > ambiguous + excused {
-                state.broken.push(format!(
-                    "outcome {n} has {extra} more {what} for {name} than {ambiguous} + {excused} faults explain"
-                ));
-            }
+        repeated(ledger, state, (n, *kind), excused, sum);
+        let Some(fallback) = ledger.plan.fallback(*kind) else { continue };
+        let Fault::Pager(takes) = ledger.plan.kinds[fallback].fault else { unreachable!() };
+        let is_wanted = takes.contains(&planned.severity) && !ledger.plan.kinds[fallback].is(NEVER_CALLED);
+        if end == End::Taken || !is_wanted {
+            continue;
         }
+        match end_of(state, ends, n, fallback) {
+            End::Taken => sum.rescued += 1,
+            End::DeadLettered => sum.late += 1,
+            End::Filtered | End::Lost => lost.push(format!("outcome {n} for the fallback of {name}")),
+        }
+    }
+    let mut fallbacks: Vec<_> = planned.kinds.iter().filter_map(|kind| ledger.plan.fallback(*kind)).collect();
+    fallbacks.sort_unstable();
+    for same in fallbacks.chunk_by(|a, b| a == b) {
+        // Each destination of its route gives its fallback a copy of its own.
+        let others = u32::try_from(same.len()).unwrap() - 1;
+        repeated(ledger, state, (n, same[0]), excused + others, sum);
     }
     for what in lost {
         sum.lose(state, what);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Taken,
+    DeadLettered,
+    Filtered,
+    Lost,
+}
+
+fn end_of(state: &mut State, ends: &Ends, n: usize, kind: usize) -> End {
+    let delivery = state.deliveries.entry((n, kind)).or_default();
+    if delivery.taken > 0 {
+        End::Taken
+    } else if ends.whole.contains(&n) || ends.single.contains(&(n, kind)) {
+        End::DeadLettered
+    } else if delivery.filtered_lines > 0 {
+        End::Filtered
+    } else {
+        End::Lost
+    }
+}
+
+/// More than one request, or line of a delivery, needs faults that explain them.
+fn repeated(ledger: &Ledger, state: &mut State, (n, kind): (usize, usize), excused: u32, sum: &mut Sum) {
+    let name = &ledger.plan.kinds[kind].name;
+    let delivery = state.deliveries.entry((n, kind)).or_default();
+    // A timeout that a slow machine made is as ambiguous as one that the receiver made.
+    let ambiguous = delivery.ambiguous.max(delivery.timed_out_lines);
+    let duplicates = (delivery.taken + delivery.ambiguous).saturating_sub(1);
+    sum.duplicates += duplicates;
+    sum.ambiguous += ambiguous;
+    let broken = [(duplicates, "requests"), (delivery.delivered_lines.saturating_sub(1), "lines `delivered`")];
+    for (extra, what) in broken {
+        if extra > ambiguous + excused {
+            state.broken.push(format!(
+                "outcome {n} has {extra} more {what} for {name} than {ambiguous} + {excused} faults explain"
+            ));
+        }
     }
 }

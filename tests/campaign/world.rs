@@ -10,10 +10,10 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::Scale;
-use crate::ledger::Ledger;
+use crate::ledger::{CROWDED, Ledger};
 use crate::plan::{Form, Plan};
 use crate::proxy::{self, Clock, Sqs};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Harm, Sandbox, suffer};
 use crate::sinks::Sinks;
 use crate::support::aws::{Aws, variables};
 use crate::support::runtime::{OwnRuntime, vars};
@@ -46,7 +46,12 @@ pub(crate) struct World {
     pub(crate) over: AtomicBool,
     /// What a person would find in the dead-letter queue; taken out at once, because moto slows down with each.
     pub(crate) letters: Mutex<Vec<Value>>,
-    _secrets: Aws,
+    secrets: Aws,
+    /// The destinations document after the operator's pause.
+    resumed: String,
+    /// How often a person will still have dead letters delivered once more.
+    redrives: AtomicUsize,
+    between_redrives: Duration,
 }
 
 /// What the template says of the event source mappings and their queues.
@@ -84,7 +89,8 @@ impl World {
             let attributes = json!({ "VisibilityTimeout": VISIBILITY_SECONDS.to_string(), "RedrivePolicy": policy });
             aws.call("AmazonSQS.SetQueueAttributes", json!({ "QueueUrl": queue, "Attributes": attributes })).await;
         }
-        secrets.create_secret("destinations", &plan.document(|kind| sinks.url(kind))).await;
+        secrets.create_secret("destinations", &plan.document(|kind| sinks.url(kind), true)).await;
+        let resumed = plan.document(|kind| sinks.url(kind), false);
         let sqs = Arc::new(Sqs { aws, turn: tokio::sync::Mutex::new(()) });
         let clock = Clock(scale.time);
         let port = proxy::start(sqs.clone(), secrets.port, ledger.clone(), clock).await;
@@ -110,7 +116,10 @@ impl World {
             busy: AtomicUsize::new(0),
             over: AtomicBool::new(false),
             letters: Mutex::default(),
-            _secrets: secrets,
+            secrets,
+            resumed,
+            redrives: AtomicUsize::new(scale.redrives),
+            between_redrives: scale.between_redrives,
         })
     }
 
@@ -129,10 +138,21 @@ impl World {
         let world = self.clone();
         let person = tokio::spawn(async move {
             while !world.over.load(Ordering::SeqCst) {
+                if let Some(left) = world.redrives.load(Ordering::SeqCst).checked_sub(1) {
+                    tokio::time::sleep(world.between_redrives).await;
+                    world.redrive(left).await;
+                    world.redrives.store(left, Ordering::SeqCst);
+                }
                 if !world.take_dead_letters().await {
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
             }
+        });
+        let world = self.clone();
+        let operator = tokio::spawn(async move {
+            // The pause lasts longer than the schedule.
+            tokio::time::sleep(Duration::from_secs_f64(CROWDED / world.plan.time)).await;
+            world.secrets.put_secret("destinations", &world.resumed).await;
         });
         let world = self.clone();
         let watcher = tokio::spawn(async move {
@@ -158,7 +178,7 @@ impl World {
             self.ledger.broken(format!("not drained within {:?}: {counts:?}", scale.limit));
         }
         self.over.store(true, Ordering::SeqCst);
-        for worker in workers.into_iter().chain([person, watcher]) {
+        for worker in workers.into_iter().chain([person, operator, watcher]) {
             worker.await.unwrap();
         }
     }
@@ -211,9 +231,26 @@ impl World {
 
     async fn is_drained(&self) -> bool {
         self.events.lock().unwrap().is_empty()
+            && self.redrives.load(Ordering::SeqCst) == 0
             && self.busy.load(Ordering::SeqCst) == 0
             && self.counts(&self.outcome).await == [0; 3]
             && self.counts(&self.retry).await == [0; 3]
+    }
+
+    /// Has dead letters delivered once more, these or those; one of three times the function is killed over it.
+    async fn redrive(&self, turn: usize) {
+        let sandbox = self.sandbox().await;
+        let selection =
+            [json!({ "all": true }), json!({ "code": "gone" }), json!({ "destination": "dead", "code": "timeout" })];
+        let event = json!({ "redrive": selection[turn % selection.len()] }).to_string();
+        let harm = if turn % 3 == 1 { Harm::KillAfter(Duration::from_millis(300)) } else { Harm::None };
+        let told = suffer(&sandbox.runtime, &event, Duration::from_secs(30), &harm, &self.ledger, &[]).await;
+        if let Ok(told) = told
+            && (told.kind != "response" || !told.body["error"].is_null())
+        {
+            self.ledger.broken(format!("{event} was answered with {told:?}"));
+        }
+        self.retire(sandbox).await;
     }
 
     /// Everything that has been in the dead-letter queue.
