@@ -14,7 +14,7 @@ for patch in tests/seeded-bugs/*.patch; do
     ln -s "$PWD/.venv" "$tree/.venv"
     patch --quiet -d "$tree" -p1 <"$patch"
     read -r target test < <(sed -n '1s/^caught by: //p' "$patch")
-    if (cd "$tree" && CARGO_TARGET_DIR="$OLDPWD/target/seeded-bugs/build" cargo test --quiet --all-features --profile shaped --test "$target" -- "$test" >../output 2>&1); then
+    if (cd "$tree" && CARGO_TARGET_DIR="$OLDPWD/target/seeded-bugs/build" cargo test --quiet --profile shaped --test "$target" -- "$test" >../output 2>&1); then
         echo "MISSED  $name by $test"
         missed=1
     elif ! grep -q "test result: FAILED" target/seeded-bugs/output; then
