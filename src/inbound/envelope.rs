@@ -2,7 +2,7 @@
 //!
 //! Accepted, alone and inside an SQS message's body: the bare outcome, an SNS notification, an EventBridge event, and a
 //! `Records` event of either. Inside a message, `Records` has exactly one entry: so are the dead letters of an
-//! asynchronous invocation. One message is one outcome.
+//! asynchronous invocation. One message is one outcome. Each may be encoded once more as a JSON string.
 
 use std::time::{Duration, SystemTime};
 
@@ -53,6 +53,8 @@ const S3_EVENT: &str =
 const DESTINATION_RECORD: &str = "a Lambda destination's record (OnSuccess or OnFailure) about another invocation: nothing in it is \
     delivered; send the outcome by itself";
 const ARRAY: &str = "a JSON array, as EventBridge Pipes sends it: let the pipe write to the function's outcome queue";
+const POINTER: &str = "a pointer to an object in S3, as the Extended Client Library of SQS and SNS sends it, and the object is not \
+    fetched: send the outcome itself (SQS takes 1 MiB)";
 const TOO_MANY: &str = "an event of more than 1,000 records: send fewer at a time";
 
 /// Opens an event. `Err` when nothing in it can be told apart as a record.
@@ -64,6 +66,7 @@ pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
         Shape::Outcome => (Origin::Direct, Outcome::read(received.clone(), &object)),
         Shape::Notification(message) => (Origin::Sns, open_string(message, "Message", 1)),
         Shape::EventBridge(detail) => (Origin::EventBridge, open_part(&received, detail, "detail", 1)),
+        Shape::Text(text) => (Origin::Direct, open_text(&Bytes::from(text), "$", 0)),
         Shape::Foreign(what) => return Err(UnknownShape::new(Some(what), &object)),
         Shape::Unknown => return asked(&object).ok_or_else(|| UnknownShape::new(None, &object)),
     };
@@ -85,6 +88,9 @@ enum Shape<'a> {
     Records(Vec<&'a RawValue>),
     Notification(&'a RawValue),
     EventBridge(&'a RawValue),
+    /// One of the others, encoded once more as a JSON string: a producer encoded it twice, or an EventBridge rule or
+    /// schedule has it as its input text.
+    Text(String),
     /// A message that AWS itself sends.
     Foreign(&'static str),
     Unknown,
@@ -92,7 +98,11 @@ enum Shape<'a> {
 
 fn shape<'a>(object: &Object<'a>) -> Shape<'a> {
     if object.problem.is_some() {
-        return if object.json.starts_with('[') { Shape::Foreign(ARRAY) } else { Shape::Unknown };
+        return match object.json.as_bytes().first() {
+            Some(b'[') => Shape::Foreign(if is_pointer(object.json) { POINTER } else { ARRAY }),
+            Some(b'"') => encoded(object.json).map_or(Shape::Unknown, Shape::Text),
+            _ => Shape::Unknown,
+        };
     }
     // An outcome may carry any further field, also one that is named like an envelope's.
     if object.get("detection_id").is_some() {
@@ -114,6 +124,20 @@ fn shape<'a>(object: &Object<'a>) -> Shape<'a> {
         }
         _ => Shape::Unknown,
     }
+}
+
+/// The text in a JSON string; nothing where no object can be in it.
+fn encoded(json: &str) -> Option<String> {
+    let value: &RawValue = serde_json::from_str(json).ok()?;
+    string(value).filter(|text| text.contains('{'))
+}
+
+/// Whether a JSON array begins with the name of the class that the Extended Client Library writes there:
+/// `software.amazon.payloadoffloading.PayloadS3Pointer`, or `com.amazon.sqs.javamessaging.MessageS3Pointer` before.
+fn is_pointer(json: &str) -> bool {
+    let items: Option<Vec<&RawValue>> = serde_json::from_str(json).ok();
+    let first = items.and_then(|items| string(items.first()?));
+    first.is_some_and(|class| class.ends_with("S3Pointer"))
 }
 
 /// Opens a `Records` event that was handed over as such.
@@ -223,6 +247,7 @@ fn open_text(text: &Bytes, path: &str, depth: usize) -> Result<Outcome, Rejected
         Shape::Records(items) => open_only_record(&items, path, depth + 1),
         Shape::Notification(message) => open_string(message, &inside(path, "Message"), depth + 1),
         Shape::EventBridge(detail) => open_part(text, detail, &inside(path, "detail"), depth + 1),
+        Shape::Text(text) => open_text(&Bytes::from(text), path, depth + 1),
         Shape::Foreign(what) => Err(reject(path, "a detection outcome", Some(what))),
         Shape::Outcome | Shape::Unknown => read(),
     }

@@ -41,6 +41,8 @@ async fn a_request_has_the_documented_method_and_headers() {
     assert_eq!(request.header("user-agent"), Some(concat!("detection-outcome-handler/", env!("CARGO_PKG_VERSION"))));
     assert_eq!(request.header("authorization"), Some("Basic dXNlcjpwYTpzcw=="));
     assert_eq!(request.header("transfer-encoding"), None);
+    // Standard Webhooks writes its names in small letters, and some of its libraries look for those alone.
+    assert!(request.head.contains("\r\nwebhook-id: "), "{}", request.head);
     assert_eq!(request.header("referer"), None);
 }
 
@@ -89,6 +91,30 @@ async fn a_byte_order_mark_before_an_outcome_is_not_sent() {
     assert_eq!(function.invoke(&json!({ "Records": [message] }).to_string()).await, json!({ "batchItemFailures": [] }));
     let request = receiver.requests().remove(0);
     assert_eq!((&*request.body, request.header("webhook-id")), (example().as_bytes(), Some(WEBHOOK_ID)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_that_was_encoded_twice_is_delivered() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let function = Function::start(local(&receiver.url())).await;
+    let twice = json!(example()).to_string();
+    for (sent, event) in [
+        json!({ "Records": [{ "messageId": "m1", "eventSource": "aws:sqs", "body": twice }] }).to_string(),
+        // The input text of an EventBridge rule, and the detail of an EventBridge schedule.
+        twice,
+        json!({ "detail-type": "Scheduled Event", "source": "aws.scheduler", "detail": example() }).to_string(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        function.invoke(event).await;
+        let requests = receiver.requests();
+        assert_eq!(requests.len(), sent + 1, "{event}");
+        assert_eq!(
+            (&*requests[sent].body, requests[sent].header("webhook-id")),
+            (example().as_bytes(), Some(WEBHOOK_ID))
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

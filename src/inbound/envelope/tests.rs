@@ -46,6 +46,13 @@ fn the_outcome_is_byte_exact_from_every_envelope() {
         (json!({ "Records": [sqs(&sns.to_string())] }).to_string(), Origin::Sqs),
         (json!({ "Records": [sqs(&notification(&eventbridge()).to_string())] }).to_string(), Origin::Sqs),
         (json!({ "Records": [sqs(&json!({ "Records": [sqs(OUTCOME)] }).to_string())] }).to_string(), Origin::Sqs),
+        // Encoded once more.
+        (json!(OUTCOME).to_string(), Origin::Direct),
+        (json!({ "Records": [sqs(&json!(OUTCOME).to_string())] }).to_string(), Origin::Sqs),
+        (json!({ "Records": [sqs(&json!(eventbridge()).to_string())] }).to_string(), Origin::Sqs),
+        (json!({ "Records": [sqs(&json!(json!(OUTCOME).to_string()).to_string())] }).to_string(), Origin::Sqs),
+        (notification(&json!(OUTCOME).to_string()).to_string(), Origin::Sns),
+        (json!({ "detail-type": "Scheduled Event", "detail": OUTCOME }).to_string(), Origin::EventBridge),
     ];
     for (text, origin) in events {
         let event = outcomes(&text);
@@ -234,6 +241,7 @@ fn foreign() -> Vec<(String, &'static str)> {
     let s3 = json!({ "Records": [{ "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {} }] });
     let confirmation =
         |kind: &str| json!({ "Type": kind, "MessageId": "x", "Token": "SECRET", "Message": "You have chosen …" });
+    let pointer = |class: &str| json!([class, { "s3BucketName": "SECRET", "s3Key": "SECRET" }]).to_string();
     let failure = json!({
         "version": "1.0", "timestamp": "2025-01-15T10:00:00Z", "requestContext": { "condition": "RetriesExhausted" },
         "requestPayload": serde_json::from_str::<Value>(OUTCOME).unwrap(), "responsePayload": { "errorMessage": "x" },
@@ -246,6 +254,8 @@ fn foreign() -> Vec<(String, &'static str)> {
         (failure.to_string(), "a Lambda destination's record"),
         (format!("[{OUTCOME}]"), "a JSON array, as EventBridge Pipes sends it"),
         ("[]".into(), "a JSON array, as EventBridge Pipes sends it"),
+        (pointer("software.amazon.payloadoffloading.PayloadS3Pointer"), "a pointer to an object in S3"),
+        (pointer("com.amazon.sqs.javamessaging.MessageS3Pointer"), "a pointer to an object in S3"),
     ]
 }
 
@@ -454,6 +464,22 @@ proptest::proptest! {
             let _ = open(&event);
         }
     }
+}
+
+#[test]
+fn a_string_that_holds_no_outcome_is_told_by_its_place() {
+    for (event, path) in [
+        (json!("{\"detection_id\":1}").to_string(), "outcome"),
+        (json!("{").to_string(), "$"),
+        (json!({ "Records": [sqs("\"text\"")] }).to_string(), "Records[0].body"),
+        (json!({ "Records": [sqs("\"{Key:value}\"")] }).to_string(), "Records[0].body"),
+        (json!({ "detail-type": "x", "detail": "{}" }).to_string(), "detail.detection_id"),
+    ] {
+        let rejected = outcomes(&event).records.remove(0).outcome.unwrap_err();
+        assert_eq!(rejected.problems[0].path, path, "{event}");
+    }
+    // Nobody's request of an administrator either.
+    assert!(outcomes(&json!("{\"probe\":\"soc\"}").to_string()).records[0].outcome.is_err());
 }
 
 #[test]
