@@ -39,12 +39,16 @@ pub struct Timings {
 /// A year: whoever asks for more means "never", and the schedule is over long before.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Reads `Retry-After`: seconds, or a date in any form of RFC 9110. Garbage is no wait.
+/// Reads `Retry-After`: seconds, or a date in any form of RFC 9110. Garbage is no wait. Some endpoints write a fraction
+/// of a second, which RFC 9110 does not know: it counts as a whole one.
 pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
+    if !whole.is_empty() && whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
+        let more = u64::from(fraction.bytes().any(|b| b != b'0'));
         // More digits than fit are still a wait: the longest.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)).min(LONGEST_RETRY_AFTER));
+        let seconds = whole.parse().unwrap_or(u64::MAX).saturating_add(more);
+        return Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now).unwrap_or_default().min(LONGEST_RETRY_AFTER))
@@ -66,8 +70,16 @@ mod tests {
             ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
             ("Sun Nov  6 08:50:37 1994", Some(60)),
             ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("292.052427053", Some(293)),
+            ("2.0", Some(2)),
+            ("0.5", Some(1)),
+            ("99999999999999999999999.9", Some(31_536_000)),
             ("-5", None),
-            ("1.5", None),
+            ("-0.5", None),
+            ("1.2.3", None),
+            (".5", None),
+            ("1e3", None),
+            ("Sun, 06 Nov 1994 08:50:37 UTC", None),
             ("soon", None),
             ("", None),
         ] {
