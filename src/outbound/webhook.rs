@@ -33,6 +33,10 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Less is not enough to connect and to be answered: an attempt would only leave open whether it was received.
 const LEAST_USEFUL: Duration = Duration::from_millis(250);
 
+/// Headers of a response. hyper's own limit, 100, is less than what some sites send, and would make a failure of a 200.
+/// How long a head may be in all is hyper's to limit, at about 400 KiB.
+const MAX_HEADERS: usize = 1024;
+
 /// What is read of a success's body, so that a receiver that goes on writing is not cut off and its connection can be
 /// used again. It decides nothing.
 const DRAINED: usize = 64 << 10;
@@ -97,6 +101,7 @@ impl Webhook {
                 .http1_allow_obsolete_multiline_headers_in_responses(true)
                 .http1_allow_spaces_after_header_name_in_responses(true)
                 .http1_ignore_invalid_headers_in_responses(true)
+                .http1_max_headers(MAX_HEADERS)
                 .pool_idle_timeout(POOL_IDLE_TIMEOUT)
                 .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
                 .connector_layer(TimedLayer)

@@ -79,6 +79,7 @@ async fn every_status_class_has_its_code_and_level() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_2xx_is_delivered_by_its_status_line_alone() {
+    let many_headers = format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", "X-Many: y\r\n".repeat(1000));
     for reply in [
         Reply::Status(200),
         Reply::Status(202),
@@ -93,6 +94,14 @@ async fn every_2xx_is_delivered_by_its_status_line_alone() {
         Reply::Raw("HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length: 0\r\n\r\n"),
         Reply::Raw("HTTP/1.1 200 OK\r\nX(A): b\r\nContent-Length: 0\r\n\r\n"),
         Reply::Raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        Reply::Raw(
+            "HTTP/1.1 103 X\r\nLink: </a>\r\n\r\nHTTP/1.1 102 X\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        ),
+        // A status line alone, a body where none may be, one length twice, more headers than hyper takes by itself.
+        Reply::Raw("HTTP/1.1 200\r\n\r\n"),
+        Reply::Raw("HTTP/1.1 204 No Content\r\n\r\n{}"),
+        Reply::Raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok"),
+        Reply::Raw(Box::leak(many_headers.into_boxed_str())),
     ] {
         let receiver = Receiver::start(reply.clone()).await;
         let function = Function::start(local(&receiver.url())).await;
@@ -189,9 +198,15 @@ async fn what_fails_before_the_request_names_the_step_and_is_not_ambiguous() {
 
 /// A port whose queue of new connections is full: further ones get no answer at all.
 pub(crate) fn full_backlog() -> (u16, Vec<socket2::Socket>) {
-    let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    full_backlog_at("127.0.0.1:0")
+}
+
+/// The same at a chosen address.
+pub(crate) fn full_backlog_at(address: &str) -> (u16, Vec<socket2::Socket>) {
+    let address: std::net::SocketAddr = address.parse().unwrap();
+    let socket = || socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
     let listener = socket();
-    listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    listener.bind(&address.into()).unwrap();
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
     let mut held = vec![listener];
