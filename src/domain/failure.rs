@@ -164,10 +164,10 @@ failures! {
     }
     "TLS" {
         TlsExpired "tls_expired" Retry Error EndpointOwner:
-            "the certificate of {endpoint} expired on {date}"
-            => "renew the certificate"
+            "the {which}certificate of {endpoint} expired on {date}"
+            => "renew it ({openssl} shows the whole chain)"
         TlsNotYetValid "tls_not_yet_valid" Retry Error EndpointOwner:
-            "the certificate of {endpoint} is valid only from {date}"
+            "the {which}certificate of {endpoint} is valid only from {date}"
             => "use a certificate that is valid now, and check the clock where it was issued"
         TlsUnknownIssuer "tls_unknown_issuer" Retry Error EndpointOwner:
             "no authority that this function trusts issued the certificate of {endpoint}{issuer}"

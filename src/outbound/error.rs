@@ -109,14 +109,14 @@ fn tls_failure(error: &rustls::Error, progress: &Progress, secrets: &Secrets) ->
 }
 
 fn certificate_failure(error: &CertificateError, progress: &Progress, secrets: &Secrets) -> Failure {
-    let time = |time: &rustls::pki_types::UnixTime| day(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    let dated = |code, time: &rustls::pki_types::UnixTime| {
+        let date = day(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+        let which = if progress.is_about_an_intermediate() { "intermediate " } else { "" };
+        Failure::new(code).with("date", date).with("which", which)
+    };
     match error {
-        CertificateError::ExpiredContext { not_after, .. } => {
-            Failure::new(Code::TlsExpired).with("date", time(not_after))
-        }
-        CertificateError::NotValidYetContext { not_before, .. } => {
-            Failure::new(Code::TlsNotYetValid).with("date", time(not_before))
-        }
+        CertificateError::ExpiredContext { not_after, .. } => dated(Code::TlsExpired, not_after),
+        CertificateError::NotValidYetContext { not_before, .. } => dated(Code::TlsNotYetValid, not_before),
         // A private authority that was renewed under its old name is found by that name, and then its key does not fit.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             let issuer = if progress.is_self_signed() { ": it is self-signed" } else { "" };

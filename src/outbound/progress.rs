@@ -32,6 +32,7 @@ pub(super) enum Phase {
 pub(super) struct Progress(Arc<Mutex<Seen>>);
 
 #[derive(Default, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each was seen or not, whatever the others")]
 struct Seen {
     addresses: Vec<Address>,
     dns: Option<Duration>,
@@ -41,6 +42,7 @@ struct Seen {
     handshake_since: Option<Instant>,
     client_certificate: bool,
     self_signed: bool,
+    about_an_intermediate: bool,
     certificate_expires: Option<SystemTime>,
     sending: bool,
 }
@@ -92,6 +94,11 @@ impl Progress {
     /// Whether the endpoint's certificate is signed by its own key.
     pub(super) fn is_self_signed(&self) -> bool {
         self.seen().self_signed
+    }
+
+    /// Whether the dates of the endpoint's own certificate are right, and those of one above it are not.
+    pub(super) fn is_about_an_intermediate(&self) -> bool {
+        self.seen().about_an_intermediate
     }
 
     pub(super) fn certificate_expires(&self) -> Option<SystemTime> {
@@ -150,6 +157,10 @@ pub(super) fn client_certificate_demanded() {
 
 pub(super) fn self_signed() {
     Progress::note(|seen| seen.self_signed = true);
+}
+
+pub(super) fn about_an_intermediate() {
+    Progress::note(|seen| seen.about_an_intermediate = true);
 }
 
 pub(super) fn certificate_expires(at: SystemTime) {

@@ -80,6 +80,13 @@ impl Verifier {
     }
 }
 
+/// Whether a certificate of the chain has expired or is not valid yet.
+fn is_out_of_date(verified: &Result<ServerCertVerified, Error>) -> bool {
+    use CertificateError as Fault;
+    let Err(Error::InvalidCertificate(fault)) = verified else { return false };
+    matches!(fault, Fault::ExpiredContext { .. } | Fault::NotValidYetContext { .. })
+}
+
 /// Whether a certificate names itself as its issuer.
 fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.issuer() == certificate.subject())
@@ -97,6 +104,10 @@ impl ServerCertVerifier for Verifier {
         let verified = self.0.verify_server_cert(certificate, intermediates, name, ocsp, now);
         if verified.is_err() && is_self_signed(certificate) {
             progress::self_signed();
+        }
+        // By itself, the certificate fails for its own dates before it fails for its missing issuer.
+        if is_out_of_date(&verified) && !is_out_of_date(&self.0.verify_server_cert(certificate, &[], name, ocsp, now)) {
+            progress::about_an_intermediate();
         }
         let verified = verified?;
         if let Some(expiry) = self.expiry(certificate, name) {

@@ -182,6 +182,26 @@ async fn every_cause_of_a_failed_handshake_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_intermediate_out_of_date_is_named_as_one() {
+    let authority = Authority::new("intermediates");
+    for (years, code, says) in [
+        ((2020, 2084), None, ""),
+        ((2010, 2015), Some("tls_expired"), "the intermediate certificate of https://127.0.0.1:"),
+        ((2084, 2090), Some("tls_not_yet_valid"), "the intermediate certificate of https://127.0.0.1:"),
+    ] {
+        let config = authority.server_below(|params| {
+            (params.not_before, params.not_after) = (date_time_ymd(years.0, 2, 1), date_time_ymd(years.1, 2, 1));
+        });
+        let line = result_at("127.0.0.1", serve(config).await, &authority).await;
+        assert_eq!(line["code"].as_str(), code, "{line}");
+        assert!(line["message"].as_str().unwrap().contains(says), "{line}");
+    }
+    let config = authority.server(|params| params.not_after = date_time_ymd(2020, 2, 1), &Options::usual());
+    let line = result_at("127.0.0.1", serve(config).await, &authority).await;
+    assert!(line["message"].as_str().unwrap().contains("the certificate of https://127.0.0.1:"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_real_server_for_an_old_protocol_alone_is_named() {
     // OpenSSL still speaks TLS 1.1 when its security level is lowered.
     let authority = Authority::new("old");

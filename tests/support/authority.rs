@@ -35,7 +35,20 @@ impl Authority {
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        self.config(certificate.der().clone(), key, options)
+        self.config(vec![certificate.der().clone()], key, options)
+    }
+
+    /// The same with a certificate of an intermediate authority, which the server shows as well.
+    pub(crate) fn server_below(&self, change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "intermediate");
+        change(&mut params);
+        let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.issuer).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        self.config(vec![certificate.der().clone(), issuer.der().clone()], key, &Options::usual())
     }
 
     /// The same with a certificate that nobody vouches for.
@@ -44,10 +57,10 @@ impl Authority {
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         params.is_ca = is_ca;
         let certificate = params.self_signed(&key).unwrap();
-        self.config(certificate.der().clone(), key, &Options::usual())
+        self.config(vec![certificate.der().clone()], key, &Options::usual())
     }
 
-    fn config(&self, certificate: CertificateDer<'static>, key: KeyPair, options: &Options) -> ServerConfig {
+    fn config(&self, chain: Vec<CertificateDer<'static>>, key: KeyPair, options: &Options) -> ServerConfig {
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
         let builder =
             ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&options.versions).unwrap();
@@ -59,9 +72,7 @@ impl Authority {
         } else {
             builder.with_no_client_auth()
         };
-        builder
-            .with_single_cert(vec![certificate], PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))
-            .unwrap()
+        builder.with_single_cert(chain, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()))).unwrap()
     }
 }
 
