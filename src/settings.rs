@@ -206,7 +206,7 @@ impl<'a> Reader<'a> {
     }
 
     fn queues(&mut self) -> Option<QueueUrls> {
-        const URL: &str = "a queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/name";
+        const URL: &str = "a standard queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/name";
         let names = ["RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"];
         let [retry, dead_letter] = names.map(|name| self.parse(name, URL, queue_url));
         match names.map(|name| self.text(name).is_some()) {
@@ -303,8 +303,9 @@ fn place(text: &str) -> Option<Place> {
     }
 }
 
+/// A FIFO queue delays no single message (SendMessage, "DelaySeconds"), as a retry needs it.
 fn queue_url(text: &str) -> Option<String> {
-    http_url(text).filter(|url| url.split('/').count() >= 5)
+    http_url(text).filter(|url| url.split('/').count() >= 5 && url.rsplit('.').next() != Some("fifo"))
 }
 
 /// The text as it is written, if it is the URL of a host.

@@ -164,6 +164,7 @@ fn queues_come_in_pairs() {
         (&[URL, retry, dead], &["AWS_REGION"]),
         (&[URL, retry, ("DEAD_LETTER_QUEUE_URL", "name"), REGION], &["DEAD_LETTER_QUEUE_URL"]),
         (&[URL, retry, ("DEAD_LETTER_QUEUE_URL", "https://sqs/name"), REGION], &["DEAD_LETTER_QUEUE_URL"]),
+        (&[URL, ("RETRY_QUEUE_URL", "https://sqs/123456789012/q.fifo"), dead, REGION], &["RETRY_QUEUE_URL"]),
     ] {
         assert_eq!(wrong(variables), names, "{variables:?}");
     }
