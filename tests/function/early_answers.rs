@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::authority::{Authority, Options};
-use super::runtime::{OwnRuntime, local, vars};
+use super::support::authority::{Authority, Options};
+use super::support::runtime::{OwnRuntime, local, vars};
 
 /// What the receiver does once it has answered.
 #[derive(Debug, Clone, Copy, PartialEq)]

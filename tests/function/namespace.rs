@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::failures::full_backlog_at;
 use super::lines::snapshot;
 use super::support::authority::{Authority, Options, serve_on};
 use super::support::network::{Says, ips, name_server, run, run_inside, set_up};
@@ -19,6 +20,8 @@ use super::support::samples::sample;
 
 const PUBLIC: &str = "93.184.216.34";
 const PUBLIC_V6: &str = "2606:2800:220::1";
+/// The public address as DNS64 gives it to networks that have IPv6 alone (RFC 6147).
+const PUBLIC_DNS64: &str = "64:ff9b::5db8:d822";
 const PRIVATE: &str = "10.20.0.5";
 const METADATA: &str = "169.254.169.254";
 
@@ -54,6 +57,30 @@ async fn plain(address: &str, head: &'static str) {
     });
 }
 
+/// Where each name leads, look-up by look-up.
+fn script() -> HashMap<&'static str, Vec<Vec<IpAddr>>> {
+    HashMap::from([
+        ("public.example", vec![ips(&[PUBLIC])]),
+        (
+            "rebind.example",
+            vec![ips(&[PUBLIC]), ips(&["127.0.0.1"]), ips(&[METADATA]), ips(&["::1"]), ips(&["::ffff:127.0.0.1"])],
+        ),
+        ("private.example", vec![ips(&[PRIVATE])]),
+        ("mixed.example", vec![ips(&["127.0.0.1", PUBLIC, METADATA])]),
+        (
+            "metadata.example",
+            vec![ips(&[METADATA, "fd00:ec2::254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "::a9fe:a9fe"])],
+        ),
+        ("plain.example", vec![ips(&[PUBLIC_V6])]),
+        ("empty.example", vec![vec![]]),
+        ("half.example", vec![ips(&[PUBLIC])]),
+        // No path leads there.
+        ("lost.example", vec![ips(&["2600::1", PUBLIC])]),
+        ("dual.example", vec![ips(&[PUBLIC_V6, PUBLIC])]),
+        ("dns64.example", vec![ips(&[PUBLIC_DNS64])]),
+    ])
+}
+
 /// A name server: each name has a list of answers, one per look-up, the last for all that follow. It counts look-ups.
 async fn scripted_names(script: HashMap<&'static str, Vec<Vec<IpAddr>>>) -> Arc<Mutex<HashMap<String, usize>>> {
     let asked: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
@@ -65,6 +92,7 @@ async fn scripted_names(script: HashMap<&'static str, Vec<Vec<IpAddr>>>) -> Arc<
         match (name, script.get(name)) {
             ("silent.example" | "shared.example", _) => Says::Nothing,
             ("servfail.example", _) => Says::Code(2),
+            ("half.example", _) if is_v6 => Says::Code(2),
             (_, Some(answers)) => Says::Addresses(answers[(*looked_up - 1).min(answers.len() - 1)].clone()),
             (_, None) => Says::Code(3),
         }
@@ -94,11 +122,22 @@ async fn inside() {
     for address in [PUBLIC, PRIVATE, METADATA] {
         run(&format!("ip addr add {address}/32 dev lo"));
     }
-    run(&format!("ip -6 addr add {PUBLIC_V6}/128 dev lo nodad"));
+    for address in [PUBLIC_V6, PUBLIC_DNS64] {
+        run(&format!("ip -6 addr add {address}/128 dev lo nodad"));
+    }
 
     let authority = Authority::new("namespace");
-    let names = ["public.example", "rebind.example", "mixed.example", "private.example"];
-    for address in [format!("{PUBLIC}:443"), format!("{PRIVATE}:443")] {
+    let names = [
+        "public.example",
+        "rebind.example",
+        "mixed.example",
+        "private.example",
+        "half.example",
+        "lost.example",
+        "dual.example",
+        "dns64.example",
+    ];
+    for address in [format!("{PUBLIC}:443"), format!("{PRIVATE}:443"), format!("[{PUBLIC_DNS64}]:443")] {
         let config = authority.server(
             |params| {
                 params.subject_alt_names =
@@ -110,6 +149,7 @@ async fn inside() {
     }
     plain(&format!("{PRIVATE}:80"), "307 X\r\nLocation: http://169.254.169.254/latest/").await;
     plain(&format!("[{PUBLIC_V6}]:80"), "200 OK").await;
+    let _silent = full_backlog_at(&format!("[{PUBLIC_V6}]:443"));
     let untouchable = [
         canary("127.0.0.1:443").await,
         canary("127.0.0.1:80").await,
@@ -118,22 +158,7 @@ async fn inside() {
         canary(&format!("{PUBLIC}:80")).await,
         canary("[::1]:443").await,
     ];
-    let asked = scripted_names(HashMap::from([
-        ("public.example", vec![ips(&[PUBLIC])]),
-        (
-            "rebind.example",
-            vec![ips(&[PUBLIC]), ips(&["127.0.0.1"]), ips(&[METADATA]), ips(&["::1"]), ips(&["::ffff:127.0.0.1"])],
-        ),
-        ("private.example", vec![ips(&[PRIVATE])]),
-        ("mixed.example", vec![ips(&["127.0.0.1", PUBLIC, METADATA])]),
-        (
-            "metadata.example",
-            vec![ips(&[METADATA, "fd00:ec2::254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "::a9fe:a9fe"])],
-        ),
-        ("plain.example", vec![ips(&[PUBLIC_V6])]),
-        ("empty.example", vec![vec![]]),
-    ]))
-    .await;
+    let asked = scripted_names(script()).await;
     let trusted = ("EXTRA_CA_BUNDLE", authority.bundle.to_str().unwrap());
     let private = ("ALLOW_PRIVATE_CIDRS", "10.20.0.0/16");
 
@@ -149,6 +174,12 @@ async fn inside() {
     expect("https://private.example/", &[trusted], &["address_private"]).await;
     expect("https://private.example/", &[trusted, private], &["delivered"]).await;
     expect("http://private.example/", &[private], &["redirect"]).await;
+    // A name with its last dot, whose certificate has none (RFC 6066, section 3).
+    expect("https://public.example./", &[trusted], &["delivered"]).await;
+    // One family of addresses does not resolve, has no path, or does not answer.
+    for name in ["half", "lost", "dual", "dns64"] {
+        expect(&format!("https://{name}.example/"), &[trusted], &["delivered"]).await;
+    }
     let log = expect("https://mixed.example/", &[trusted], &["delivered"]).await;
     assert!(
         log.iter()

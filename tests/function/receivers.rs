@@ -10,9 +10,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use super::receiver::{Receiver, Reply, Request};
-use super::runtime::{Function, document, free_port, http_post_with, local};
-use super::samples::sample;
+use super::support::receiver::{Receiver, Reply, Request};
+use super::support::runtime::{Function, document, free_port, http_post_with, local};
+use super::support::samples::sample;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEXT_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";

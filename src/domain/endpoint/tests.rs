@@ -77,6 +77,20 @@ fn what_the_client_could_not_send_or_would_cut_is_refused_when_it_is_read() {
     }
 }
 
+#[test]
+fn what_a_url_has_encoded_is_sent_as_it_is_written() {
+    for target in [
+        "/run?api-version=1&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=aB-_c",
+        "/entry.cgi?token=%22abc%22&model=576%3Aa&model=577%3ab",
+        "/a%2Fb/%7Euser/100%/%zz?x=1+2%20%2B&y=",
+        "//double//slash/;p=1,2:@!$&'()*+,=?filter[a]=b|c",
+    ] {
+        let endpoint = Endpoint::parse(&format!("https://soc.example.com{target}")).unwrap();
+        let url = http::Uri::try_from(endpoint.expose_url().as_str()).unwrap();
+        assert_eq!(url.path_and_query().unwrap().as_str(), target);
+    }
+}
+
 /// The endpoint of a URL in which every reference has this value.
 fn filled(text: &str, value: &str) -> Result<Endpoint, String> {
     let template = EndpointTemplate::parse(text).unwrap();
