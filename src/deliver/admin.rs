@@ -14,7 +14,7 @@ use crate::domain::destination::Destination;
 use crate::domain::failure::{Code, Failure, Level};
 use crate::domain::outcome::Payload;
 use crate::domain::problem::{Problem, printable};
-use crate::domain::report::{Case, Report};
+use crate::domain::report::{Report, Subject};
 use crate::domain::route::Delivery;
 use crate::outbound::dead_letters;
 use crate::outbound::registry::Survey;
@@ -96,14 +96,14 @@ async fn probe(app: &App, id: &str, request_id: &str, deadline: Deadline) -> Pro
     };
     let id = printable(id, 64);
     let tried = result.as_ref().ok();
-    let case = Case {
+    let subject = Subject {
         destination: Some(&id),
         endpoint: destination.as_ref().map(|destination| destination.endpoint.origin()),
         tried,
-        ..Case::default()
+        ..Subject::default()
     };
     let failure = result.as_ref().map_or_else(Some, |attempt| attempt.result.as_ref().err());
-    let report = Report::probe(&case, failure, SystemTime::now());
+    let report = Report::probe(&subject, failure, SystemTime::now());
     let probe = Probe { probe: id.clone(), ok: failure.is_none(), message: report.message.clone(), report };
     telemetry::report(&probe.report);
     probe

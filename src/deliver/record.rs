@@ -100,7 +100,8 @@ async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Repor
         let case = Case { destination: id.as_deref(), fanned_out: true, ..whole };
         match caught(deliver(app, delivery, outcome, case)).await {
             Ok(report) => said(report),
-            Err(panic) => said(settle(app, case, to.as_ref(), Err(panic)).await),
+            // Perhaps the request was sent before.
+            Err(panic) => said(settle(app, case, to.as_ref(), Err(Failure { maybe_received: true, ..panic })).await),
         }
     }))
     .await

@@ -13,9 +13,9 @@ use crate::domain::destination::{Destination, is_id};
 use crate::domain::failure::{AwsReason, Code, Failure, Next};
 use crate::domain::problem::printable;
 use crate::domain::record::{Message, Orders, Origin, Record};
-use crate::domain::report::{self, Fate, Report, Source};
+use crate::domain::report::{self, Fate, Holder, Report};
 use crate::domain::route::Delivery;
-use crate::outbound::queues::{Letter, Queues};
+use crate::outbound::queues::{NewMessage, Queues};
 
 /// What is settled: one delivery of a record, or the record as a whole.
 #[derive(Clone, Copy)]
@@ -37,8 +37,8 @@ impl<'a> Case<'a> {
     }
 
     /// It stays in the retry queue, or goes there.
-    fn again(&self, wait: Duration) -> Step {
-        if self.waiting().is_some() { Step::Hide(wait) } else { Step::Write(wait) }
+    fn again(&self, wait: Duration) -> Step<'a> {
+        self.waiting().map_or(Step::Write(wait), |message| Step::Hide(message, wait))
     }
 
     /// How often its message was received, from 1.
@@ -77,12 +77,12 @@ impl<'a> Case<'a> {
     }
 
     /// What a report says of the case.
-    pub(super) fn facts<'b>(&self, to: Option<&'b Destination>, tried: Option<&'b Attempt>) -> report::Case<'b>
+    pub(super) fn facts<'b>(&self, to: Option<&'b Destination>, tried: Option<&'b Attempt>) -> report::Subject<'b>
     where
         'a: 'b,
     {
         let message = self.record.message.as_ref();
-        report::Case {
+        report::Subject {
             about: Some(self.record.about()),
             warnings: self.record.outcome.as_ref().map(|outcome| outcome.warnings.as_slice()).unwrap_or_default(),
             message_id: message.filter(|_| self.record.outcome.is_err()).and_then(|message| message.id.as_deref()),
@@ -91,7 +91,7 @@ impl<'a> Case<'a> {
             tried,
             since: self.waiting().and_then(|message| message.sent),
             fallback_for: self.orders.and_then(|orders| orders.fallback_for.as_deref()).filter(|id| is_id(id)),
-            ..report::Case::default()
+            ..report::Subject::default()
         }
     }
 
@@ -108,10 +108,10 @@ impl<'a> Case<'a> {
 }
 
 /// What is done with a delivery that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// It stays in the retry queue, hidden for that long.
-    Hide(Duration),
+#[derive(Debug, Clone, Copy)]
+enum Step<'a> {
+    /// Its message stays in the retry queue, hidden for that long.
+    Hide(&'a Message, Duration),
     /// It is written to the retry queue, as a message that is held back for that long.
     Write(Duration),
     DeadLetter,
@@ -136,69 +136,35 @@ pub(super) async fn settle(
         Err(failure) => (None, Some(failure)),
     };
     let mut facts = case.facts(to, tried);
-    // What policy forbids is not an attempt.
-    let is_attempt = tried.is_some() && !failure.is_some_and(|failure| failure.code.is_policy());
-    facts.attempt = is_attempt.then(|| case.attempt(app, now));
+    // What policy forbids is not an attempt. An attempt has the number of its beginning.
+    let attempt = tried.filter(|_| !failure.is_some_and(|failure| failure.code.is_policy()));
+    facts.attempt = attempt.map(|attempt| case.attempt(app, now - attempt.timings.total));
     let Some(failure) = failure else { return Report::new(&facts, &Fate::Delivered, None, now) };
     let Some(queues) = &app.queues else {
         let fate = match case.record.outcome {
             Err(_) => Fate::Rejected { queue: None },
-            Ok(_) => Fate::Returned(Source::of(case.record.origin)),
+            Ok(_) => Fate::Returned(Holder::of(case.record.origin)),
         };
         return Report::new(&facts, &fate, Some(failure), now);
     };
-    let (schedule, elapsed) = (case.schedule(app), case.elapsed(now));
-    let mut step = step(&case, schedule, failure, now);
-    let mut letter = letter(&case, failure, facts.attempt);
-
-    // A delivery that back-pressure kept from its attempts gets them once, as a message of its own.
-    let is_over = step == Step::DeadLetter && failure.row().next == Next::Retry;
-    let is_late = case.waiting().is_some() && elapsed > schedule.end() + LATE && elapsed < LONGEST_LIFE;
-    if is_over && is_late && !letter.renewed {
-        letter.renewed = true;
-        step = Step::Write(first_wait(schedule, failure));
-    }
-    if let Some((fallback, after)) = fallback(to, &letter, failure) {
-        if step == Step::DeadLetter || elapsed >= after {
-            match case.in_time(write_copy(app, queues, &case, fallback, now)).await {
-                Ok(is_sent) => {
-                    facts.fallback = is_sent.then_some(fallback);
-                    // From now on its messages say so: a successor takes the place of the one that waits.
-                    letter.fallback_sent = true;
-                    if let Step::Hide(_) = step {
-                        step = Step::Write(first_wait(schedule, failure));
-                    }
-                }
-                // Nothing final follows from a look-up that fails: the copy is written next time.
-                Err(error) if error.code == Code::LookupFailed => {
-                    if step == Step::DeadLetter && !case.is_old(now) {
-                        step = case.again(after_our_fault(case.receive_count()));
-                    }
-                }
-                Err(error) => return not_kept(queues, &case, &facts, error.not_kept(Some(failure)), now).await,
-            }
-        } else {
-            let left = after - elapsed;
-            step = match step {
-                Step::Hide(wait) => Step::Hide(whole_seconds(wait.min(left))),
-                Step::Write(wait) => Step::Write(whole_seconds(wait.min(left))),
-                other => other,
-            };
+    let schedule = case.schedule(app);
+    let mut message = new_message(&case, failure, facts.attempt);
+    let step = plan(&case, schedule, failure, &mut message, now);
+    let step = match with_fallback(app, queues, &case, to, failure, &mut message, step, now).await {
+        Ok((step, fallback)) => {
+            facts.fallback = fallback;
+            step
         }
-    }
-
+        Err(error) => return not_kept(queues, &case, &facts, error.not_kept(Some(failure)), now).await,
+    };
     let (fate, written) = match step {
-        Step::Hide(wait) => {
-            let message = case.record.message.as_ref();
-            let written = match message {
-                Some(message) => case.in_time(queues.hide(message, wait)).await,
-                None => Ok(()),
-            };
-            (retrying(schedule, failure, now + wait, message.and_then(|message| message.sent).unwrap_or(now)), written)
+        Step::Hide(waiting, wait) => {
+            let fate = retrying(schedule, failure, now + wait, waiting.sent.unwrap_or(now));
+            (fate, case.in_time(queues.hide(waiting, wait)).await)
         }
         Step::Write(wait) => {
-            let written = case.in_time(queues.retry(&letter, wait, now)).await;
-            (retrying(schedule, failure, now + wait, now), written)
+            let fate = retrying(schedule, failure, now + wait, now);
+            (fate, case.in_time(queues.retry(&message, wait, now)).await)
         }
         Step::DeadLetter => {
             let queue = queues.dead_letter_name().to_owned();
@@ -206,23 +172,31 @@ pub(super) async fn settle(
                 Err(_) => Fate::Rejected { queue: Some(queue) },
                 Ok(_) => Fate::DeadLettered { queue },
             };
-            (fate, case.in_time(queues.dead_letter(&letter)).await)
+            (fate, case.in_time(queues.dead_letter(&message)).await)
         }
         Step::Return(wait) => return returned(queues, &case, &facts, failure, wait, now).await,
     };
     match written {
         Ok(()) => {
             let mut report = Report::new(&facts, &fate, Some(failure), now);
-            report.acknowledged = !matches!(step, Step::Hide(_));
+            // A message that is hidden must not be deleted.
+            report.acknowledged = !matches!(step, Step::Hide(..));
             report
         }
         Err(error) => not_kept(queues, &case, &facts, error.not_kept(Some(failure)), now).await,
     }
 }
 
-fn step(case: &Case<'_>, schedule: Schedule, failure: &Failure, now: SystemTime) -> Step {
+/// What is to be done, the fallback aside. It may mark the message that takes the place of this one.
+fn plan<'a>(
+    case: &Case<'a>,
+    schedule: Schedule,
+    failure: &Failure,
+    message: &mut NewMessage<'_>,
+    now: SystemTime,
+) -> Step<'a> {
     let (waiting, elapsed) = (case.waiting(), case.elapsed(now));
-    let message = case.record.message.as_ref();
+    let untried_again = || case.again(after_our_fault(case.receive_count()));
     // Nothing expires silently.
     if case.is_old(now) {
         return Step::DeadLetter;
@@ -230,22 +204,69 @@ fn step(case: &Case<'_>, schedule: Schedule, failure: &Failure, now: SystemTime)
     match failure.row().next {
         Next::DeadLetter => Step::DeadLetter,
         Next::Wait => case.again(schedule.pause(elapsed, failure.retry_after)),
-        Next::Return => match message {
-            // Before anything was begun, the message stays in its queue. It is received for each attempt of a
-            // delivery, so that the count says little there, and its schedule goes on.
-            Some(message) if !case.fanned_out || waiting.is_some() => {
-                let wait = after_our_fault(message.receive_count);
-                let next = waiting.and_then(|_| schedule.next_attempt(elapsed, Duration::ZERO));
-                Step::Return(next.map_or(wait, |next| next.min(wait)))
-            }
+        // Before fan-out a failure leaves the outcome with its source, whatever it is.
+        Next::Return | Next::Retry if waiting.is_none() && !case.fanned_out => match &case.record.message {
+            Some(message) => Step::Return(after_our_fault(message.receive_count)),
+            // A source that keeps nothing: the whole outcome is routed at its next receive.
+            None => Step::Write(first_wait(schedule, failure)),
+        },
+        // A fault of ours does not end a schedule.
+        Next::Return => match schedule.next_attempt(elapsed, Duration::ZERO) {
+            Some(wait) if waiting.is_some() => Step::Return(wait.min(after_our_fault(case.receive_count()))),
+            _ if waiting.is_some() => Step::Return(after_our_fault(case.receive_count())),
             _ => Step::Write(first_wait(schedule, failure)),
         },
         Next::Retry => match schedule.next_attempt(elapsed, failure.retry_after) {
             Some(wait) => case.again(whole_seconds(failure.no_later.map_or(wait, |latest| wait.min(latest)))),
             // What was not even tried has its last attempt still to come.
-            None if failure.code.is_untried() => case.again(after_our_fault(case.receive_count())),
+            None if failure.code.is_untried() => untried_again(),
+            // Back-pressure kept it from its attempts: it gets them once, as a message of its own.
+            None if waiting.is_some() && elapsed > schedule.end() + LATE && !message.renewed => {
+                message.renewed = true;
+                Step::Write(first_wait(schedule, failure))
+            }
             None => Step::DeadLetter,
         },
+    }
+}
+
+/// Writes the outcome for the fallback when its time has come, and says who that is. A copy is written before its mark.
+#[expect(clippy::too_many_arguments, reason = "all of it is one delivery's state, which nothing else needs together")]
+async fn with_fallback<'a, 'd>(
+    app: &App,
+    queues: &Queues,
+    case: &Case<'a>,
+    to: Option<&'d Destination>,
+    failure: &Failure,
+    message: &mut NewMessage<'_>,
+    step: Step<'a>,
+    now: SystemTime,
+) -> Result<(Step<'a>, Option<&'d str>), Failure> {
+    let Some((fallback, after)) = fallback(to, message, failure) else { return Ok((step, None)) };
+    let elapsed = case.elapsed(now);
+    if !matches!(step, Step::DeadLetter) && elapsed < after {
+        let left = |wait: Duration| whole_seconds(wait.min(after - elapsed));
+        let step = match step {
+            Step::Hide(waiting, wait) => Step::Hide(waiting, left(wait)),
+            Step::Write(wait) => Step::Write(left(wait)),
+            other => other,
+        };
+        return Ok((step, None));
+    }
+    match case.in_time(write_copy(app, queues, case, fallback, now)).await {
+        Ok(false) => Ok((step, None)),
+        Ok(true) => {
+            // From now on its messages say so: a successor takes the place of the one that waits.
+            message.fallback_sent = true;
+            let successor = Step::Write(first_wait(case.schedule(app), failure));
+            Ok((if matches!(step, Step::Hide(..)) { successor } else { step }, Some(fallback)))
+        }
+        // Nothing final follows from a look-up that fails: the copy is written next time.
+        Err(error) if error.code == Code::LookupFailed && matches!(step, Step::DeadLetter) && !case.is_old(now) => {
+            Ok((case.again(after_our_fault(case.receive_count())), None))
+        }
+        Err(error) if error.code == Code::LookupFailed => Ok((step, None)),
+        Err(error) => Err(error),
     }
 }
 
@@ -256,10 +277,14 @@ fn first_wait(schedule: Schedule, failure: &Failure) -> Duration {
 
 /// The fallback that a delivery may still have, and when it gets the alert. A destination that is switched off or
 /// paused has none: that is meant, and must not flood the other.
-fn fallback<'a>(to: Option<&'a Destination>, letter: &Letter<'_>, failure: &Failure) -> Option<(&'a str, Duration)> {
+fn fallback<'a>(
+    to: Option<&'a Destination>,
+    message: &NewMessage<'_>,
+    failure: &Failure,
+) -> Option<(&'a str, Duration)> {
     let fallback = to?.fallback.as_ref()?;
     let is_meant = matches!(failure.code, Code::DestinationPaused | Code::DestinationInactive);
-    (!letter.fallback_sent && !is_meant).then_some((&fallback.to, fallback.after))
+    (!message.fallback_sent && !is_meant).then_some((&fallback.to, fallback.after))
 }
 
 /// Writes the outcome for the fallback, if its own options let it through; whether they did.
@@ -277,14 +302,14 @@ async fn write_copy(app: &App, queues: &Queues, case: &Case<'_>, to: &str, now: 
         },
     }
     let (destination, fallback_for) = (Some(to), case.destination);
-    let copy = Letter { body: &outcome.payload.body, destination, fallback_for, ..Letter::default() };
+    let copy = NewMessage { body: &outcome.payload.body, destination, fallback_for, ..NewMessage::default() };
     queues.retry(&copy, Duration::ZERO, now).await?;
     Ok(true)
 }
 
-fn letter<'a>(case: &Case<'a>, failure: &Failure, attempt: Option<u32>) -> Letter<'a> {
+fn new_message<'a>(case: &Case<'a>, failure: &Failure, attempt: Option<u32>) -> NewMessage<'a> {
     let orders = case.orders;
-    Letter {
+    NewMessage {
         body: case.record.outcome.as_ref().map_or(&case.record.received, |outcome| &outcome.payload.body),
         destination: case.destination.filter(|id| is_id(id)),
         renewed: orders.is_some_and(|orders| orders.renewed),
@@ -308,19 +333,19 @@ fn retrying(schedule: Schedule, failure: &Failure, next: SystemTime, since: Syst
 async fn returned(
     queues: &Queues,
     case: &Case<'_>,
-    facts: &report::Case<'_>,
+    facts: &report::Subject<'_>,
     failure: &Failure,
     wait: Duration,
     now: SystemTime,
 ) -> Report {
     let Some(message) = &case.record.message else {
-        return Report::new(facts, &Fate::Returned(Source::of(case.record.origin)), Some(failure), now);
+        return Report::new(facts, &Fate::Returned(Holder::of(case.record.origin)), Some(failure), now);
     };
     // If it cannot be hidden, it comes again when its visibility timeout ends: later, but not lost.
     let hidden = case.in_time(queues.hide(message, wait)).await.is_ok();
     let name = message.queue.as_ref().map(|queue| queue.name.clone());
-    let source = Source::Queue { name, next: hidden.then(|| now + wait) };
-    let facts = report::Case { since: message.sent, ..*facts };
+    let source = Holder::Queue { name, next: hidden.then(|| now + wait) };
+    let facts = report::Subject { since: message.sent, ..*facts };
     Report::new(&facts, &Fate::Returned(source), Some(failure), now)
 }
 
@@ -328,7 +353,7 @@ async fn returned(
 async fn not_kept(
     queues: &Queues,
     case: &Case<'_>,
-    facts: &report::Case<'_>,
+    facts: &report::Subject<'_>,
     failure: Failure,
     now: SystemTime,
 ) -> Report {
@@ -338,9 +363,9 @@ async fn not_kept(
     }
     let message = case.record.message.as_ref();
     let source = match message {
-        Some(message) => Source::Queue { name: message.queue.as_ref().map(|queue| queue.name.clone()), next: None },
-        None => Source::of(case.record.origin),
+        Some(message) => Holder::Queue { name: message.queue.as_ref().map(|queue| queue.name.clone()), next: None },
+        None => Holder::of(case.record.origin),
     };
-    let facts = report::Case { since: message.and_then(|message| message.sent), ..*facts };
+    let facts = report::Subject { since: message.and_then(|message| message.sent), ..*facts };
     Report::new(&facts, &Fate::Returned(source), Some(&failure), now)
 }

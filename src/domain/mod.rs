@@ -2,20 +2,21 @@
 //!
 //! The cast, in the order in which they meet:
 //!
-//! - An [`Outcome`](outcome::Outcome) is what a run of a detection ended in. The envelope it came in is opened by
-//!   `inbound`; its JSON object is the payload and is never written anew. A [`Record`](record::Record) is one outcome
-//!   of an event, or what came in its place.
-//! - A [`Document`](document::Document) is what an administrator wrote: destinations and routes. The registry hands
-//!   it over; a [`Turn`](route::Turn) is one thing that it says about an outcome.
-//! - A [`Destination`](destination::Destination) is one receiver as it is configured. Its URL is a secret; its origin
-//!   may be shown. A [`Target`](destination::Target) is the same with the secrets that it refers to in place.
-//! - An [`Attempt`](attempt::Attempt) is one HTTP request to a destination. `outbound` makes it and states facts.
-//! - A [`Finding`](failure::Finding) is what an attempt met, or why there was none, and a [`Verdict`](verdict::Verdict)
-//!   is what follows from it. One function judges them all.
-//! - A [`ProbeReport`](probe::ProbeReport) and a [`CheckReport`](check::CheckReport) answer an administrator who asks
-//!   before anything fails.
-//! - A [`Report`](report::Report) says what became of a delivery: `telemetry` writes it as one log line, `inbound`
-//!   answers with it.
+//! - A [`Record`](record::Record) is one outcome of an event, or what came in its place. `inbound` makes it.
+//! - An [`Outcome`](outcome::Outcome) is the result of a detection's run: its payload, kept byte for byte, and the few
+//!   facts that routing and log lines need.
+//! - A [`Document`](document::Document) is what an administrator wrote, destinations and routes. The registry in
+//!   `outbound` reads it.
+//! - A [`Destination`](destination::Destination) is one receiver as configured. A [`Target`](destination::Target) is the
+//!   same with its secrets resolved. Its URL is a secret; its origin may be shown.
+//! - A [`Delivery`](route::Delivery) is one outcome to one destination, or why it cannot be made.
+//! - An [`Attempt`](attempt::Attempt) is one HTTP request. `outbound` makes it and states what came of it.
+//! - A [`Failure`](failure::Failure) is why a delivery did not succeed. Its [`Code`](failure::Code) has one row, which says
+//!   what happens next, who must act, the cause and the remedy.
+//! - A [`Schedule`](backoff::Schedule) says when it is tried again, a [`Breaker`](breaker::Breaker) whether it is tried at
+//!   all.
+//! - A [`Report`](report::Report) says what became of it. `deliver` makes it, `telemetry` writes it, `inbound` answers with
+//!   it.
 
 pub mod json;
 pub mod problem;

@@ -31,7 +31,7 @@ pub enum Fate {
     /// No route, and nobody has to hear of it.
     Ignored,
     /// Neither delivered nor in a queue of ours: its source has it, or the caller was told.
-    Returned(Source),
+    Returned(Holder),
     /// Not an outcome; with queues it is in the dead-letter queue, without it is left with its source.
     Rejected {
         queue: Option<String>,
@@ -40,7 +40,7 @@ pub enum Fate {
 
 /// Who has an outcome that is returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum Holder {
     /// The caller waits for the answer.
     Caller,
     /// SNS, EventBridge and other asynchronous callers: Lambda invokes the function again.
@@ -51,7 +51,7 @@ pub enum Source {
     },
 }
 
-impl Source {
+impl Holder {
     pub fn of(origin: Origin) -> Self {
         match origin {
             Origin::Direct => Self::Caller,
@@ -80,9 +80,9 @@ impl Fate {
     }
 }
 
-/// The facts of a case that a report is made of.
+/// What a report is about, and what is known of it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Case<'a> {
+pub struct Subject<'a> {
     pub about: Option<&'a About>,
     /// Documented fields of the outcome that are missing or odd.
     pub warnings: &'a [&'static str],
@@ -148,39 +148,39 @@ pub struct Report {
 
 impl Report {
     /// `failure` is why it is not delivered; `now` is when the report is made.
-    pub fn new(case: &Case<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) -> Self {
-        let level = level(case, fate, failure);
+    pub fn new(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) -> Self {
+        let level = level(subject, fate, failure);
         let (next, until) = match fate {
             Fate::Retrying { next, until, .. } => (Some(*next), Some(*until)),
-            Fate::Returned(Source::Queue { next, .. }) => (*next, None),
+            Fate::Returned(Holder::Queue { next, .. }) => (*next, None),
             _ => (None, None),
         };
-        let waits = matches!(fate, Fate::Retrying { .. } | Fate::Returned(Source::Queue { .. }));
+        let waits = matches!(fate, Fate::Retrying { .. } | Fate::Returned(Holder::Queue { .. }));
         Self {
-            message: sentence(case, fate, failure, level, now),
+            message: sentence(subject, fate, failure, level, now),
             acknowledged: !matches!(fate, Fate::Returned(_) | Fate::Rejected { queue: None }),
             next_attempt_at: next.map(rfc3339),
             gives_up_at: until.map(rfc3339),
-            waiting_seconds: case.since.filter(|_| waits).map(|since| seconds_between(since, now)),
-            ..Self::facts(case, Some(fate.result()), failure, level)
+            waiting_seconds: subject.since.filter(|_| waits).map(|since| seconds_between(since, now)),
+            ..Self::facts(subject, Some(fate.result()), failure, level)
         }
     }
 
     /// A test of one destination. It is not a delivery, so it has no result.
-    pub fn probe(case: &Case<'_>, failure: Option<&Failure>, now: SystemTime) -> Self {
-        let expires = case.tried.and_then(|tried| tried.certificate_expires);
+    pub fn probe(subject: &Subject<'_>, failure: Option<&Failure>, now: SystemTime) -> Self {
+        let expires = subject.tried.and_then(|tried| tried.certificate_expires);
         let ends_in = expires.map(|expires| span(now, expires)).filter(|left| *left < SOON);
         let level = match failure {
             Some(failure) => failure.row().level.max(Level::Warn),
             None if ends_in.is_some() => Level::Warn,
             None => Level::Info,
         };
-        let id = case.destination.unwrap_or_default();
+        let id = subject.destination.unwrap_or_default();
         let mut message = format!("probe of {id}: ");
         match failure {
             None => {
                 message.push_str("the endpoint took the test message, ");
-                push_answer(&mut message, case);
+                push_answer(&mut message, subject);
                 message.push('.');
             }
             Some(failure) => {
@@ -194,17 +194,19 @@ impl Report {
         if let Some(left) = ends_in {
             let _ = write!(message, " Endpoint owner: renew it, it ends in {}.", in_words(left));
         }
-        let addresses = case.tried.map(|tried| tried.addresses.iter().map(|address| address.ip.to_string()).collect());
-        let facts = Self::facts(case, None, failure, level);
+        let addresses =
+            subject.tried.map(|tried| tried.addresses.iter().map(|address| address.ip.to_string()).collect());
+        let facts = Self::facts(subject, None, failure, level);
         Self { message, addresses: addresses.unwrap_or_default(), ..facts }
     }
 
-    fn facts(case: &Case<'_>, result: Option<&'static str>, failure: Option<&Failure>, level: Level) -> Self {
-        let about = case.about;
+    fn facts(subject: &Subject<'_>, result: Option<&'static str>, failure: Option<&Failure>, level: Level) -> Self {
+        let about = subject.about;
         // A probe has timings, too: it is no attempt of a delivery, and has no result.
-        let timings = case.tried.filter(|_| case.attempt.is_some() || result.is_none()).map(|tried| tried.timings);
+        let timings =
+            subject.tried.filter(|_| subject.attempt.is_some() || result.is_none()).map(|tried| tried.timings);
         let no_answer = failure.is_some_and(|failure| failure.status.is_none());
-        let addresses = case.tried.filter(|_| no_answer).map(|tried| tried.addresses.as_slice()).unwrap_or_default();
+        let addresses = subject.tried.filter(|_| no_answer).map(|tried| tried.addresses.as_slice()).unwrap_or_default();
         let text = |get: fn(&About) -> &Option<String>| about.and_then(|about| get(about).clone());
         Self {
             level,
@@ -213,20 +215,20 @@ impl Report {
             result,
             code: failure.map(|failure| failure.row().name),
             owner: failure.map(|failure| if is_nobodys(failure, level) { NOBODY } else { failure.row().owner.name() }),
-            destination: case.destination.map(ToOwned::to_owned),
-            endpoint: case.endpoint.map(ToOwned::to_owned),
+            destination: subject.destination.map(ToOwned::to_owned),
+            endpoint: subject.endpoint.map(ToOwned::to_owned),
             severity: about.and_then(|about| about.severity).map(Severity::name),
             outcome: about.and_then(|about| about.kind).map(Kind::name),
             detection_id: text(|about| &about.detection_id),
             detection_name: text(|about| &about.detection_name),
             run_id: text(|about| &about.run_id),
-            message_id: case.message_id.map(|id| printable(id, 128)),
-            attempt: case.attempt,
+            message_id: subject.message_id.map(|id| printable(id, 128)),
+            attempt: subject.attempt,
             next_attempt_at: None,
             gives_up_at: None,
             status: match failure {
                 Some(failure) => failure.status,
-                None => case.tried.and_then(|tried| tried.result.as_ref().ok().copied()),
+                None => subject.tried.and_then(|tried| tried.result.as_ref().ok().copied()),
             },
             addresses: addresses.iter().map(|address| address.ip.to_string()).collect(),
             dns_ms: timings.and_then(|timings: Timings| timings.dns).map(milliseconds),
@@ -235,8 +237,8 @@ impl Report {
             total_ms: timings.map(|timings| milliseconds(timings.total)),
             maybe_received: failure.is_some_and(|failure| failure.maybe_received),
             waiting_seconds: None,
-            fallback: case.fallback_for.map(ToOwned::to_owned),
-            warnings: case.warnings.to_vec(),
+            fallback: subject.fallback_for.map(ToOwned::to_owned),
+            warnings: subject.warnings.to_vec(),
             trace_id: text(|about| &about.trace_id),
             search_id: text(|about| &about.search_id),
         }
@@ -249,11 +251,11 @@ const SOON: Duration = Duration::from_secs(21 * 24 * 60 * 60);
 const NOBODY: &str = "nobody yet";
 
 /// ERROR as soon as a person must act, WARN where time alone may mend it, INFO for the rest.
-fn level(case: &Case<'_>, fate: &Fate, failure: Option<&Failure>) -> Level {
+fn level(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>) -> Level {
     let Some(failure) = failure else { return Level::Info };
-    let is_grave = case.about.and_then(|about| about.severity).is_some_and(|severity| severity >= Severity::High);
+    let is_grave = subject.about.and_then(|about| about.severity).is_some_and(|severity| severity >= Severity::High);
     match fate {
-        Fate::DeadLettered { .. } | Fate::Rejected { .. } | Fate::Returned(Source::Caller) => Level::Error,
+        Fate::DeadLettered { .. } | Fate::Rejected { .. } | Fate::Returned(Holder::Caller) => Level::Error,
         // A HIGH alert that nobody hears of is worth a warning, even if the pause is meant.
         Fate::Retrying { .. } if failure.code == Code::DestinationPaused && is_grave => Level::Warn,
         _ => failure.row().level,
@@ -266,50 +268,51 @@ fn is_nobodys(failure: &Failure, level: Level) -> bool {
 }
 
 /// `<destination> <FATE>: <cause>. <owner>: <remedy>. <which alert>.`
-fn sentence(case: &Case<'_>, fate: &Fate, failure: Option<&Failure>, level: Level, now: SystemTime) -> String {
+fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level: Level, now: SystemTime) -> String {
     let mut text = String::with_capacity(256);
-    if let Some(id) = case.destination {
+    if let Some(id) = subject.destination {
         let _ = write!(text, "{id} ");
     }
-    push_fate(&mut text, case, fate, failure, now);
+    push_fate(&mut text, subject, fate, failure, now);
     text.push_str(": ");
     match failure {
         Some(failure) => {
-            if let (Fate::Rejected { .. } | Fate::Returned(_), Some(id)) = (fate, case.message_id) {
+            if let (Fate::Rejected { .. } | Fate::Returned(_), Some(id)) = (fate, subject.message_id) {
                 let _ = write!(text, "message {}: ", printable(id, 128));
             }
             text.push_str(&failure.cause());
         }
-        None => push_success(&mut text, case, fate),
+        None => push_success(&mut text, subject, fate),
     }
-    if let Some(to) = case.fallback {
+    if let Some(to) = subject.fallback {
         let _ = write!(text, "; its fallback {to} gets the alert, too");
     }
-    if let Some(of) = case.fallback_for {
+    if let Some(of) = subject.fallback_for {
         let _ = write!(text, " (as the fallback of {of})");
     }
     text.push_str(". ");
     if let Some(failure) = failure {
-        let redrive = fate.is_dead_letter().then(|| redrive(case, failure));
+        let redrive = fate.is_dead_letter().then(|| redrive(subject, failure));
         push_remedy(&mut text, failure, level, redrive.flatten().as_deref());
         text.push(' ');
     }
-    if matches!(fate, Fate::Returned(Source::Caller)) {
+    if matches!(fate, Fate::Returned(Holder::Caller)) {
         text.push_str("Whoever called must send the outcome again. ");
     }
-    push_alert(&mut text, case.about);
+    push_alert(&mut text, subject.about);
     text.truncate(text.trim_end().len());
     text
 }
 
-fn push_fate(text: &mut String, case: &Case<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) {
-    let since = case.since.filter(|since| seconds_between(*since, now) > 0);
+fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) {
+    let since = subject.since.filter(|since| seconds_between(*since, now) > 0);
     let _ = match fate {
         Fate::Delivered => write!(text, "DELIVERED"),
         Fate::Filtered(_) | Fate::Ignored => write!(text, "NOT SENT"),
         Fate::Retrying { next, until } => {
             let waits = failure.is_some_and(|failure| failure.row().next == Next::Wait);
-            let tried = if case.attempt.is_some() { "NOT DELIVERED" } else { "NOT TRIED" };
+            let maybe_tried = subject.attempt.is_some() || failure.is_some_and(|failure| failure.maybe_received);
+            let tried = if maybe_tried { "NOT DELIVERED" } else { "NOT TRIED" };
             let verb = if waits { "waiting" } else { "retrying" };
             let _ = write!(text, "{tried}, {verb} from the retry queue (");
             if let Some(since) = since {
@@ -327,11 +330,11 @@ fn push_fate(text: &mut String, case: &Case<'_>, fate: &Fate, failure: Option<&F
         }
         Fate::Rejected { queue: Some(queue) } => write!(text, "REJECTED, dead-lettered in queue {queue}"),
         Fate::Rejected { queue: None } => write!(text, "REJECTED, left with its source"),
-        Fate::Returned(Source::Caller) => write!(text, "NOT DELIVERED AND NOT KEPT"),
-        Fate::Returned(Source::Lambda) => {
+        Fate::Returned(Holder::Caller) => write!(text, "NOT DELIVERED AND NOT KEPT"),
+        Fate::Returned(Holder::Lambda) => {
             write!(text, "NOT DELIVERED, returned to Lambda (which invokes the function again)")
         }
-        Fate::Returned(Source::Queue { name, next }) => {
+        Fate::Returned(Holder::Queue { name, next }) => {
             text.push_str("NOT DELIVERED, still in its queue");
             if let Some(name) = name {
                 let _ = write!(text, " {name}");
@@ -344,21 +347,21 @@ fn push_fate(text: &mut String, case: &Case<'_>, fate: &Fate, failure: Option<&F
     };
 }
 
-fn push_success(text: &mut String, case: &Case<'_>, fate: &Fate) {
+fn push_success(text: &mut String, subject: &Subject<'_>, fate: &Fate) {
     match fate {
         Fate::Filtered(Filter::Outcomes) => text.push_str("the destination's `outcomes` leave this one out"),
         Fate::Filtered(Filter::MinSeverity) => text.push_str("it is below the destination's `min_severity`"),
         Fate::Filtered(Filter::Inactive) => text.push_str("the destination is not `active`"),
-        Fate::Ignored if case.about.and_then(|about| about.kind) == Some(Kind::NotMatched) => {
+        Fate::Ignored if subject.about.and_then(|about| about.kind) == Some(Kind::NotMatched) => {
             text.push_str("the detection has no route, and its run found nothing");
         }
         Fate::Ignored => text.push_str("the detection has no route, and UNROUTED=ignore says that this is meant"),
-        _ => push_answer(text, case),
+        _ => push_answer(text, subject),
     }
 }
 
-fn push_answer(text: &mut String, case: &Case<'_>) {
-    if let Some(tried) = case.tried
+fn push_answer(text: &mut String, subject: &Subject<'_>) {
+    if let Some(tried) = subject.tried
         && let Ok(status) = tried.result
     {
         let _ = write!(text, "HTTP {status} after {} ms", tried.timings.total.as_millis());
@@ -387,11 +390,11 @@ fn push_capital(text: &mut String, words: &str) {
 }
 
 /// How a dead letter is delivered once more; nothing for what is not an outcome, which would be rejected again.
-fn redrive(case: &Case<'_>, failure: &Failure) -> Option<String> {
+fn redrive(subject: &Subject<'_>, failure: &Failure) -> Option<String> {
     if matches!(failure.code, Code::InvalidOutcome | Code::UnknownEvent) {
         return None;
     }
-    let to = case.destination.map(|id| format!("\"destination\":\"{id}\",")).unwrap_or_default();
+    let to = subject.destination.map(|id| format!("\"destination\":\"{id}\",")).unwrap_or_default();
     let code = failure.row().name;
     Some(format!(", then redrive: invoke the function with {{\"redrive\":{{{to}\"code\":\"{code}\"}}}}"))
 }

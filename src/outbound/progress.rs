@@ -29,11 +29,11 @@ pub(super) enum Phase {
 
 /// Shared by an attempt and the parts that serve it.
 #[derive(Clone, Default)]
-pub(super) struct Progress(Arc<Mutex<Seen>>);
+pub(super) struct Progress(Arc<Mutex<Steps>>);
 
 #[derive(Default, Clone)]
-#[allow(clippy::struct_excessive_bools, reason = "each was seen or not, whatever the others")]
-struct Seen {
+#[allow(clippy::struct_excessive_bools, reason = "each was steps or not, whatever the others")]
+struct Steps {
     addresses: Vec<Address>,
     dns: Option<Duration>,
     resolving_since: Option<Instant>,
@@ -53,11 +53,11 @@ impl Progress {
         CURRENT.scope(self, attempt).await
     }
 
-    fn seen(&self) -> Seen {
+    fn steps(&self) -> Steps {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn note(change: impl FnOnce(&mut Seen)) {
+    fn note(change: impl FnOnce(&mut Steps)) {
         // Outside an attempt there is nobody to tell: the pool may finish a connection that nobody waits for.
         let _ = CURRENT.try_with(|progress| change(&mut progress.0.lock().unwrap_or_else(PoisonError::into_inner)));
     }
@@ -69,18 +69,18 @@ impl Progress {
 
     /// What the host led to.
     pub(super) fn addresses(&self) -> Vec<Address> {
-        self.seen().addresses
+        self.steps().addresses
     }
 
     /// How far the attempt has come.
     pub(super) fn phase(&self) -> Phase {
-        let seen = self.seen();
-        match seen {
+        let steps = self.steps();
+        match steps {
             // Perhaps on a connection that became idle while the attempt's own was still being made.
-            Seen { sending: true, .. } => Phase::Response,
-            Seen { resolving_since: Some(_), dns: None, .. } => Phase::Dns,
-            Seen { connected: None, handshake_since: Some(_), .. } => Phase::Handshake,
-            Seen { connected: None, connecting_since: Some(_), .. } => Phase::Connect,
+            Steps { sending: true, .. } => Phase::Response,
+            Steps { resolving_since: Some(_), dns: None, .. } => Phase::Dns,
+            Steps { connected: None, handshake_since: Some(_), .. } => Phase::Handshake,
+            Steps { connected: None, connecting_since: Some(_), .. } => Phase::Connect,
             // Connected, or on a connection that was open already.
             _ => Phase::Response,
         }
@@ -88,36 +88,36 @@ impl Progress {
 
     /// Whether the request goes out on a connection that was open already.
     pub(super) fn is_reused(&self) -> bool {
-        self.seen().connecting_since.is_none()
+        self.steps().connecting_since.is_none()
     }
 
     /// Whether the endpoint's certificate is signed by its own key.
     pub(super) fn is_self_signed(&self) -> bool {
-        self.seen().self_signed
+        self.steps().self_signed
     }
 
     /// Whether the dates of the endpoint's own certificate are right, and those of one above it are not.
     pub(super) fn is_about_an_intermediate(&self) -> bool {
-        self.seen().about_an_intermediate
+        self.steps().about_an_intermediate
     }
 
     pub(super) fn certificate_expires(&self) -> Option<SystemTime> {
-        self.seen().certificate_expires
+        self.steps().certificate_expires
     }
 
     /// Whether the server asked for a client certificate.
     pub(super) fn client_certificate_demanded(&self) -> bool {
-        self.seen().client_certificate
+        self.steps().client_certificate
     }
 
     pub(super) fn timings(&self, started: Instant, head_arrived: bool) -> Timings {
-        let seen = self.seen();
+        let steps = self.steps();
         let total = started.elapsed();
-        let less_dns = |took: Duration| took.saturating_sub(seen.dns.unwrap_or_default());
-        let connected_at = seen.connected.map_or(started, |(at, _)| at);
+        let less_dns = |took: Duration| took.saturating_sub(steps.dns.unwrap_or_default());
+        let connected_at = steps.connected.map_or(started, |(at, _)| at);
         Timings {
-            dns: seen.dns,
-            connect: seen.connected.map(|(_, took)| less_dns(took)),
+            dns: steps.dns,
+            connect: steps.connected.map(|(_, took)| less_dns(took)),
             first_byte: head_arrived.then(|| connected_at.elapsed()),
             total,
         }
@@ -125,46 +125,46 @@ impl Progress {
 }
 
 pub(super) fn connecting() {
-    Progress::note(|seen| seen.connecting_since = Some(Instant::now()));
+    Progress::note(|steps| steps.connecting_since = Some(Instant::now()));
 }
 
 pub(super) fn connected() {
-    Progress::note(|seen| {
-        seen.connected = seen.connecting_since.map(|since| (Instant::now(), since.elapsed()));
+    Progress::note(|steps| {
+        steps.connected = steps.connecting_since.map(|since| (Instant::now(), since.elapsed()));
     });
 }
 
 pub(super) fn resolving() {
-    Progress::note(|seen| seen.resolving_since = Some(Instant::now()));
+    Progress::note(|steps| steps.resolving_since = Some(Instant::now()));
 }
 
 pub(super) fn resolved() {
-    Progress::note(|seen| seen.dns = seen.resolving_since.map(|since| since.elapsed()));
+    Progress::note(|steps| steps.dns = steps.resolving_since.map(|since| since.elapsed()));
 }
 
 pub(super) fn led_to(addresses: impl Iterator<Item = Address>) {
-    Progress::note(|seen| seen.addresses.extend(addresses));
+    Progress::note(|steps| steps.addresses.extend(addresses));
 }
 
 pub(super) fn handshake_begun() {
     // Of several addresses, the last one tried.
-    Progress::note(|seen| seen.handshake_since = Some(Instant::now()));
+    Progress::note(|steps| steps.handshake_since = Some(Instant::now()));
 }
 
 pub(super) fn client_certificate_demanded() {
-    Progress::note(|seen| seen.client_certificate = true);
+    Progress::note(|steps| steps.client_certificate = true);
 }
 
 pub(super) fn self_signed() {
-    Progress::note(|seen| seen.self_signed = true);
+    Progress::note(|steps| steps.self_signed = true);
 }
 
 pub(super) fn about_an_intermediate() {
-    Progress::note(|seen| seen.about_an_intermediate = true);
+    Progress::note(|steps| steps.about_an_intermediate = true);
 }
 
 pub(super) fn certificate_expires(at: SystemTime) {
-    Progress::note(|seen| seen.certificate_expires = Some(at));
+    Progress::note(|steps| steps.certificate_expires = Some(at));
 }
 
 /// A request's body. A connection asks for it once the head is written.

@@ -37,7 +37,7 @@ pub struct Queues {
 
 /// What is to be kept: an outcome's body and what is written beside it as message attributes.
 #[derive(Debug, Clone, Default)]
-pub struct Letter<'a> {
+pub struct NewMessage<'a> {
     pub body: &'a [u8],
     /// Obeyed: deliver to this destination alone.
     pub destination: Option<&'a str>,
@@ -74,30 +74,36 @@ impl Queues {
     }
 
     /// Writes a delivery, or a whole outcome without a destination, to the retry queue.
-    pub async fn retry(&self, letter: &Letter<'_>, wait: Duration, now: SystemTime) -> Result<(), Failure> {
+    pub async fn retry(&self, message: &NewMessage<'_>, wait: Duration, now: SystemTime) -> Result<(), Failure> {
         let due = (wait > MAX_DELAY).then(|| now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + wait);
         let delay = i32::try_from(wait.min(MAX_DELAY).as_secs()).unwrap_or(0);
-        self.send(&self.urls.retry, letter, due, delay).await
+        self.send(&self.urls.retry, message, due, delay).await
     }
 
     /// Writes what a person must look at to the dead-letter queue.
-    pub async fn dead_letter(&self, letter: &Letter<'_>) -> Result<(), Failure> {
-        self.send(&self.urls.dead_letter, letter, None, 0).await
+    pub async fn dead_letter(&self, message: &NewMessage<'_>) -> Result<(), Failure> {
+        self.send(&self.urls.dead_letter, message, None, 0).await
     }
 
-    async fn send(&self, url: &str, letter: &Letter<'_>, due: Option<Duration>, delay: i32) -> Result<(), Failure> {
-        let body = std::str::from_utf8(letter.body)
+    async fn send(
+        &self,
+        url: &str,
+        message: &NewMessage<'_>,
+        due: Option<Duration>,
+        delay: i32,
+    ) -> Result<(), Failure> {
+        let body = std::str::from_utf8(message.body)
             .map_err(|_| Failure::of_aws(Code::QueueFailed, queue(url), AwsReason::Other))?;
-        let mut attributes = letter.obeyed(due);
+        let mut attributes = message.obeyed(due);
         if body.len() + FOR_NOTES <= MAX_MESSAGE {
-            attributes.extend(letter.notes());
+            attributes.extend(message.notes());
         }
         let size = |(name, kind, value): &(&str, &str, String)| name.len() + kind.len() + value.len();
         if body.len() + attributes.iter().map(size).sum::<usize>() > MAX_MESSAGE {
             return Err(Failure::new(Code::TooLargeToKeep).with("size", format_args!("{} bytes", body.len())));
         }
         // The group makes queues fair: many waiting deliveries of one destination do not hold up another's.
-        let group = letter.destination.filter(|_| url == self.urls.retry).map(Into::into);
+        let group = message.destination.filter(|_| url == self.urls.retry).map(Into::into);
         let sqs = self.sqs.client().await;
         let mut message = sqs.send_message().queue_url(url).message_body(body).set_message_group_id(group);
         if delay > 0 {
@@ -136,7 +142,7 @@ impl Queues {
     }
 }
 
-impl Letter<'_> {
+impl NewMessage<'_> {
     fn obeyed(&self, due: Option<Duration>) -> Vec<(&'static str, &'static str, String)> {
         let text = |name, value: Option<&str>| value.map(|value| (name, "String", value.to_owned()));
         [

@@ -117,10 +117,11 @@ impl Registry {
         let id = Some(&*outcome.detection_id).filter(|id| id.len() <= MAX_DETECTION_ID).unwrap_or("*");
         let Cached { value: document, stale } = self.document(id, self.ttl).await?;
         let deliveries = route::deliveries(&document, outcome);
-        match stale {
-            Some(error) if deliveries.is_empty() => Err(error),
-            stale => Ok(deliveries.into_iter().map(|delivery| unless_stale(delivery, stale.as_ref())).collect()),
-        }
+        let Some(error) = stale else { return Ok(deliveries) };
+        // A mistake in a stale route is nobody's delivery: it is told when the store can be read again.
+        let deliveries = deliveries.into_iter().filter(|delivery| delivery.id().is_some());
+        let deliveries: Vec<_> = deliveries.map(|delivery| unless_stale(delivery, Some(&error))).collect();
+        if deliveries.is_empty() { Err(error) } else { Ok(deliveries) }
     }
 
     /// The delivery to one destination: a retry, or a fallback's.
