@@ -28,8 +28,8 @@ def title(text):
 class Process:
     """A program in the background, with its output in a file; it ends with this script."""
 
-    def __init__(self, name, command, **options):
-        self.path = WORK / f"{name}.log"
+    def __init__(self, name, command, folder=WORK, **options):
+        self.path = folder / f"{name}.log"
         self.output = open(self.path, "wb")
         self.process = subprocess.Popen(
             command, stdout=self.output, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True, **options
