@@ -186,8 +186,8 @@ failures! {
             "the certificate chain of {endpoint} has a key or signature algorithm that is not supported"
             => "use RSA of 2048 bits or more, P-256, P-384 or Ed25519, with SHA-256 or better"
         TlsProtocol "tls_protocol" Retry Error EndpointOwner:
-            "{endpoint} shares no TLS version or cipher suite with this function"
-            => "enable TLS 1.2 or 1.3 with current cipher suites"
+            "{endpoint} shares no TLS version, cipher suite or signature algorithm with this function"
+            => "enable TLS 1.2 or 1.3 with current cipher suites, and use a key of RSA 2048 or more, P-256, P-384 or Ed25519"
         TlsPlainHttp "tls_plain_http" Retry Error Operator:
             "port {port} of {endpoint} answers without TLS"
             => "use the endpoint's TLS port in the destination's `url`"
