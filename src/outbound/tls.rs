@@ -92,6 +92,17 @@ fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
+/// Signatures that this function cannot verify and offers all the same, last of all: a server that has no other key then
+/// shows its certificate, and the failure says so. Else the server ends the handshake without a reason.
+const UNSUPPORTED: [SignatureScheme; 2] = [SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448];
+
+fn can_verify(signature: &DigitallySignedStruct) -> Result<(), Error> {
+    if UNSUPPORTED.contains(&signature.scheme) {
+        return Err(rustls::PeerIncompatible::NoSignatureSchemesInCommon.into());
+    }
+    Ok(())
+}
+
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -122,6 +133,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        can_verify(signature)?;
         self.0.verify_tls12_signature(message, certificate, signature)
     }
 
@@ -131,11 +143,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        can_verify(signature)?;
         self.0.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        [self.0.supported_verify_schemes().as_slice(), &UNSUPPORTED].concat()
     }
 }
 
