@@ -4,26 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::failures::message;
+use super::queues::seconds_until_next;
 use super::support::aws::{Aws, Relay, Trouble, variables};
-use super::support::bench::{Bench, aged, attribute, failed, one};
+use super::support::bench::{Bench, aged, attribute, failed, one, waits_for};
 use super::support::receiver::{Receiver, Reply, Request};
 use super::support::runtime::{OwnRuntime, vars};
 use super::support::samples::example;
 
-fn waits_for(id: &str) -> Value {
-    json!({ "outcome-destination": { "DataType": "String", "StringValue": id } })
-}
-
 async fn retried(bench: &Bench, id: &str) -> usize {
     bench.aws.send(&bench.retry, &example(), waits_for(id)).await;
-    let record = bench.parked().await;
+    let record = bench.next_retry().await;
     failed(&bench.invoke(&[record]).await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_is_unknown_only_if_the_registry_says_so_at_this_moment() {
+async fn a_destination_is_unknown_only_if_the_registry_says_so_now() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     let url = receiver.url();
     let bench = Bench::start(&one(&url)).await;
@@ -46,12 +44,14 @@ async fn a_destination_is_unknown_only_if_the_registry_says_so_at_this_moment() 
         ]
     );
     assert_eq!(results[3]["code"], "lookup_failed");
-    assert!(results[3]["next"].as_str().unwrap().starts_with("it stays in its queue, next try in "), "{}", results[3]);
+    let start = "other NOT DELIVERED, still in its queue retries (next receive at ";
+    assert!(message(&results[3]).starts_with(start), "{}", results[3]);
+    assert!(results[3]["next_attempt_at"].is_string(), "{}", results[3]);
     assert_eq!(bench.dead_letters().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_registry_cannot_be_read_no_outcome_is_given_up_because_of_what_is_known_from_before() {
+async fn a_stale_registry_never_dead_letters() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     let config = json!({
         "destinations": { "soc": { "url": receiver.url() }, "bad": { "url": "x" } },
@@ -69,7 +69,7 @@ async fn while_the_registry_cannot_be_read_no_outcome_is_given_up_because_of_wha
         assert_eq!(
             bench.deliver(&outcome("2")).await,
             0,
-            "the destination may have been corrected: it is parked for it"
+            "the destination may have been corrected: the alert waits for it"
         );
         assert_eq!(bench.aws.counts(&bench.retry).await, [0, 1, 0]);
         assert!(bench.dead_letters().await.is_empty());
@@ -81,7 +81,7 @@ async fn while_the_registry_cannot_be_read_no_outcome_is_given_up_because_of_wha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_is_none_is_nowhere_repeated_and_harms_no_neighbour() {
+async fn an_invalid_id_is_not_repeated_and_harms_no_neighbour() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     let config = json!({ "destinations": {
         "": { "url": receiver.url() }, "https://hooks.example/SECRET": { "url": receiver.url() }, "soc": { "url": receiver.url() }
@@ -91,9 +91,10 @@ async fn an_id_that_is_none_is_nowhere_repeated_and_harms_no_neighbour() {
     let letters = bench.dead_letters().await;
     assert_eq!(letters.len(), 2);
     for letter in &letters {
-        assert_eq!(attribute(letter, "outcome-destination").as_deref(), Some("(invalid)"));
+        assert_eq!(attribute(letter, "outcome-destination"), None, "what is no id is no order");
+        assert_eq!(attribute(letter, "outcome-code").as_deref(), Some("destination_invalid"));
     }
-    // Redriven as it is, it meets no destination, whatever there is.
+    // As an order, it meets no destination, whatever there is.
     assert_eq!(retried(&bench, "(invalid)").await, 0);
     assert_eq!(receiver.requests().len(), 1);
     let output = bench.runtime.output().await;
@@ -101,11 +102,11 @@ async fn an_id_that_is_none_is_nowhere_repeated_and_harms_no_neighbour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_another_receive_owns_by_now_is_no_failure() {
+async fn a_message_that_another_receive_owns_is_no_failure() {
     let receiver = Receiver::start(Reply::Status(503)).await;
     let bench = Bench::start_with(&one(&receiver.url()), &[], Some(Trouble::NotInFlight)).await;
     assert_eq!(retried(&bench, "soc").await, 1);
-    assert_eq!(bench.results().await[0]["result"], "waiting");
+    assert_eq!(bench.results().await[0]["result"], "retrying");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +114,8 @@ async fn a_wait_that_the_endpoint_asks_for_with_a_401_is_granted() {
     let receiver = Receiver::start(Reply::Raw("HTTP/1.1 401 X\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n")).await;
     let bench = Bench::start(&one(&receiver.url())).await;
     assert_eq!(bench.deliver(&example()).await, 0);
-    assert_eq!(bench.results().await[0]["next"], "next try in 10 m");
+    let line = bench.results().await.remove(0);
+    assert_eq!((line["code"].as_str(), seconds_until_next(&line)), (Some("unauthorized"), 600), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,10 +123,10 @@ async fn no_attempt_has_a_number_beyond_the_last() {
     let receiver = Receiver::start(Reply::Status(503)).await;
     let bench = Bench::start_with(&one(&receiver.url()), &[("MAX_ATTEMPTS", "3")], None).await;
     bench.aws.send(&bench.retry, &example(), waits_for("soc")).await;
-    let record = aged(bench.parked().await, Duration::from_secs(3600));
+    let record = aged(bench.next_retry().await, Duration::from_secs(3600));
     assert_eq!(failed(&bench.invoke(&[record]).await), 0);
     let line = bench.results().await.remove(0);
-    assert_eq!((line["attempt"].as_u64(), line["attempts_max"].as_u64()), (Some(3), Some(3)), "{line}");
+    assert_eq!((line["result"].as_str(), line["attempt"].as_u64()), (Some("dead_lettered"), Some(3)), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,13 +137,13 @@ async fn a_due_time_beyond_what_a_queue_can_hide_is_not_obeyed() {
     // Milliseconds, where seconds belong.
     attributes["outcome-not-before"] = json!({ "DataType": "Number", "StringValue": "1764000000000" });
     bench.aws.send(&bench.retry, &example(), attributes).await;
-    let record = bench.parked().await;
+    let record = bench.next_retry().await;
     assert_eq!(failed(&bench.invoke(&[record]).await), 0);
     assert_eq!(receiver.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_does_not_come_holds_up_no_other_destination() {
+async fn a_secret_that_does_not_come_holds_up_no_other_delivery() {
     let receiver = Receiver::start(Reply::Status(200)).await;
     let aws = Aws::start().await;
     let relay = Relay::start(aws.port, Trouble::Silent).await;
@@ -162,7 +164,7 @@ async fn a_secret_that_does_not_come_holds_up_no_other_destination() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_is_told_of_a_rotated_key_although_no_route_names_its_destination_any_more() {
+async fn a_retry_reads_a_rotated_key_although_no_route_names_it() {
     let rotated = Arc::new(AtomicBool::new(false));
     let is_new = rotated.clone();
     let receiver = Receiver::start_scripted(move |request: &Request| {

@@ -296,6 +296,9 @@ pub(crate) enum Trouble {
     Denied,
     /// SQS's usual answer for a receipt that is no longer valid.
     NotInFlight,
+    /// Status and body for a call, known by its name and request; status 0 closes the connection. Without an answer,
+    /// the call is moto's.
+    Scripted(fn(&str, &Value) -> Option<(u16, Value)>),
 }
 
 /// A relay to moto that counts requests, and answers as `trouble` says while it is on.
@@ -340,19 +343,26 @@ async fn relay(
     let (head, body) = read_request(&mut stream).await?;
     count.fetch_add(1, Ordering::SeqCst);
     if on.load(Ordering::SeqCst) {
-        let (status, kind) = match trouble {
-            Trouble::NotInFlight => (400, "InvalidParameterValue"),
-            Trouble::Throttled => (400, "ThrottlingException"),
-            Trouble::Denied => (400, "AccessDeniedException"),
-            Trouble::Error500 => (500, "InternalServiceError"),
-            Trouble::Closed => return None,
-            Trouble::Silent => std::future::pending().await,
-        };
         let message = "SECRET Value x for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not \
                        available for visibility timeout change.";
-        let body = json!({ "__type": kind, "message": message }).to_string();
-        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-        return stream.write_all((head + &body).as_bytes()).await.ok();
+        let error = |status, kind| Some((status, json!({ "__type": kind, "message": message })));
+        let answer = match trouble {
+            Trouble::NotInFlight => error(400, "InvalidParameterValue"),
+            Trouble::Throttled => error(400, "ThrottlingException"),
+            Trouble::Denied => error(400, "AccessDeniedException"),
+            Trouble::Error500 => error(500, "InternalServiceError"),
+            Trouble::Closed => return None,
+            Trouble::Silent => std::future::pending().await,
+            Trouble::Scripted(script) => {
+                let target = head.lines().find(|line| line.to_ascii_lowercase().starts_with("x-amz-target:"))?;
+                script(target.rsplit('.').next()?.trim(), &serde_json::from_slice(&body).ok()?)
+            }
+        };
+        if let Some((status, answer)) = answer {
+            let answer = answer.to_string();
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+            return if status == 0 { None } else { stream.write_all((head + &answer).as_bytes()).await.ok() };
+        }
     }
     let mut upstream = TcpStream::connect(("127.0.0.1", to)).await.ok()?;
     let head = format!("{}\r\nConnection: close\r\n\r\n", head.trim_end());

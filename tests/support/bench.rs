@@ -60,7 +60,7 @@ impl Bench {
     }
 
     /// What waits in the retry queue, although it is delayed there: moto has no hurry, the schedule is tested by itself.
-    pub(crate) async fn parked(&self) -> Value {
+    pub(crate) async fn next_retry(&self) -> Value {
         for _ in 0..300 {
             if let Some(record) = self.aws.receive(&self.retry).await.pop() {
                 return record;
@@ -68,11 +68,6 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("nothing comes out of the retry queue");
-    }
-
-    /// The same, as if it had waited for some time.
-    pub(crate) async fn aged_parked(&self, age: Duration) -> Value {
-        aged(self.parked().await, age)
     }
 
     pub(crate) async fn dead_letters(&self) -> Vec<Value> {
@@ -97,7 +92,12 @@ pub(crate) fn one(url: &str) -> Value {
     json!({ "destinations": { "soc": { "url": url, "timeout": 2 } } })
 }
 
-/// As if it had been parked some time ago.
+/// The attributes of a delivery that waits for its destination, in the form of SQS's API.
+pub(crate) fn waits_for(id: &str) -> Value {
+    json!({ "outcome-destination": { "DataType": "String", "StringValue": id } })
+}
+
+/// As if it had been written to its queue some time ago.
 pub(crate) fn aged(mut record: Value, age: Duration) -> Value {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     record["attributes"]["SentTimestamp"] = now.saturating_sub(age).as_millis().to_string().into();
