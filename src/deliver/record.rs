@@ -116,8 +116,8 @@ async fn look_up(app: &App, outcome: &Outcome, case: Case<'_>) -> Result<Vec<Del
 }
 
 fn too_late() -> Failure {
-    let failure = Failure::new(Code::LookupFailed).with("what", "the registry of destinations");
-    let failure = failure.with("problems", "it did not answer before this function's time was over");
+    let failure = Failure::new(Code::LookupFailed).with("what", "their registry");
+    let failure = failure.with("problems", "no answer before this function's time was over");
     failure.with(
         "fix",
         "look for other lines about the registry, and lower the batch size or raise the function's timeout",

@@ -99,7 +99,7 @@ impl<'a> Case<'a> {
     async fn in_time<T>(&self, write: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let written = tokio::time::timeout(self.deadline.left_for_writes(), write).await;
         written.unwrap_or_else(|_| {
-            let failure = Failure::of_aws(Code::QueueFailed, "its queue", AwsReason::NoPath);
+            let failure = Failure::of_aws(Code::QueueFailed, "its queue", AwsReason::NoPath, "");
             Err(failure
                 .with("problems", "this function's time was over")
                 .with("fix", "lower the batch size of the queues"))

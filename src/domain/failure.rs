@@ -102,7 +102,7 @@ failures! {
             => "check the path in the destination's `url`, and that the webhook is deployed"
         Gone "gone" DeadLetter Error Operator:
             "{endpoint} answered HTTP 410: it asks never to be called again"
-            => "give the destination another `url`, or remove it"
+            => "give the destination another `url`"
         RateLimited "rate_limited" Wait Warn EndpointOwner:
             "{endpoint} answered HTTP 429: it takes no more for now{asks}"
             => "raise the rate limit, or have the operator send less (`outcomes`, `min_severity`)"
@@ -111,12 +111,12 @@ failures! {
             => "look in the endpoint's log"
         Conflict "conflict" Retry Warn EndpointOwner:
             "{endpoint} answered HTTP 409: it may have this alert already{asks}"
-            => "look for webhook-id {webhook_id} there, and answer 2xx to duplicates"
+            => "look for webhook-id {webhook_id} at the endpoint, and answer 2xx to duplicates"
         RefusedByEndpoint "refused_by_endpoint" DeadLetter Error EndpointOwner:
             "{endpoint} answered HTTP {status}: it refuses this request for good{reason}"
             => "look in the endpoint's log for the reason, and accept the request"
         ServerError "server_error" Retry Warn EndpointOwner:
-            "{endpoint} answered HTTP {status}: it failed{asks}"
+            "{endpoint} answered HTTP {status}: an error of its own{asks}"
             => "look in the endpoint's log for the error"
         Unsupported "unsupported" DeadLetter Error Operator:
             "{endpoint} answered HTTP {status}: it does not support such a request"
@@ -156,7 +156,7 @@ failures! {
             "{endpoint}{at} accepted no connection within {limit}"
             => "check the firewalls in between and, in a VPC, the NAT gateway"
         ConnectFailed "connect_failed" Retry Warn Network:
-            "no connection to {endpoint}{at} came about"
+            "no connection to {endpoint}{at} came about ({kind})"
             => "check the firewalls in between, and the destination's `url`"
         OutOfDescriptors "out_of_descriptors" Retry Warn Operator:
             "this function had no file descriptor left for a connection to {endpoint} (a limit of ours: 1,024)"
@@ -223,11 +223,11 @@ failures! {
             "this function's time was over before an attempt could begin"
             => "lower the batch size or the destinations' timeouts, or raise the function's"
         CircuitOpen "circuit_open" Retry Warn EndpointOwner:
-            "its circuit is open since {since} ({cause}), the next trial is at {trial}"
+            "no attempt, because those since {since} failed ({cause}); the next trial is at {trial}"
             => "bring the endpoint back; deliveries then go on by themselves"
         Panic "panic" Retry Error Maintainers:
             "a bug in this function ended the attempt ({place}, version {version})"
-            => "mend it (operator: report this line to the project)"
+            => "mend it; the operator sends you this line"
     }
     "No attempt: the destination or its route" {
         DestinationInvalid "destination_invalid" DeadLetter Error Operator:
@@ -262,10 +262,10 @@ failures! {
     }
     "No attempt: look-up and queues" {
         LookupFailed "lookup_failed" Return Error Operator:
-            "the destinations cannot be looked up: {what}: {problems}"
+            "the destinations cannot be read from {what}: {problems}"
             => "{fix}"
         TooLargeToKeep "too_large_to_keep" Return Error Operator:
-            "{before}; and the alert is too large to wait in a queue ({size}; a queue takes 1 MiB)"
+            "{before}; and the alert is too large to wait in a queue ({size}; a queue takes 1 MiB with its attributes)"
             => "mend what made the delivery fail"
         QueueFailed "queue_failed" Return Error Operator:
             "{before}; then the alert could not be written to {what}: {problems}"
@@ -308,19 +308,19 @@ macro_rules! reasons {
 
 reasons! {
     AccessDenied "access_denied": "AWS denies the function's role access (AccessDenied)"
-        => "allow the function's role to use {what} (for a destination's secret: ReferencedSecretArns)"
-    KmsDenied "kms_denied": "AWS does not let the function's role use the KMS key of it (AccessDenied)"
-        => "allow the role kms:Decrypt for the key of {what} (SecretsKeyArns), and in the key's own policy"
+        => "allow the function's role to use {what}"
+    KmsDenied "kms_denied": "AWS does not let the function's role use its KMS key (AccessDenied)"
+        => "allow the role kms:Decrypt for that key (SecretsKeyArns), also in the key's own policy"
     NotFound "not_found": "it does not exist in this account and region"
         => "create {what}, or correct its name where it is used"
     Deleted "deleted": "it is marked for deletion" => "restore {what}, or use another"
     NoVersion "no_version": "it has no AWSCURRENT version" => "give {what} a value"
     NoText "no_text": "it has no text value" => "give {what} a text value (SecretString)"
-    Throttled "throttled": "AWS throttles the calls" => "wait; if it goes on, raise the account's quota for {what}"
+    Throttled "throttled": "AWS throttles the calls" => "wait; if it goes on, raise the account's quota"
     NoCredentials "no_credentials": "AWS does not accept the function's credentials"
         => "check the function's role, and the clock and region"
-    NoPath "no_path": "AWS does not answer" => "in a VPC, check the NAT gateway or the interface endpoint that leads to {what}"
-    Other "other": "AWS answers with an error that this version does not know" => "look it up in the service's own documentation, and try again"
+    NoPath "no_path": "AWS does not answer" => "in a VPC, check the NAT gateway or the interface endpoint"
+    Other "other": "AWS answers with the error {error}" => "look the error up in the service's documentation"
 }
 
 /// What is known of a case, by the name of the place in a text.
@@ -394,11 +394,12 @@ impl Failure {
         )
     }
 
-    /// A fault of AWS's, or of the way to it, with what was asked for ("the secret soc in eu-west-1").
-    pub fn of_aws(code: Code, what: impl Into<String>, reason: AwsReason) -> Self {
+    /// A fault of AWS's, or of the way to it, with what was asked for ("the secret soc in eu-west-1") and AWS's code.
+    pub fn of_aws(code: Code, what: impl Into<String>, reason: AwsReason, error: &str) -> Self {
         let what = what.into();
-        let fix = Facts(vec![("what", what.clone())]).fill(reason.remedy());
-        Self::new(code).with("problems", reason.cause()).with("fix", fix).with("what", what)
+        let facts = Facts(vec![("what", what.clone()), ("error", error.to_owned())]);
+        let (problems, fix) = (facts.fill(reason.cause()), facts.fill(reason.remedy()));
+        Self::new(code).with("problems", problems).with("fix", fix).with("what", what)
     }
 
     /// What was to be kept could not be written: this failure stands in the place of the one before.

@@ -72,7 +72,7 @@ impl RedirectTo {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Login(_) => {
-                "check the destination's credentials: the endpoint sends those without valid ones to a login page"
+                "check the destination's credentials: an endpoint redirects to its login page when they are missing or wrong"
             }
             Self::Nowhere | Self::Unreadable | Self::SameUrl => {
                 "ask the endpoint's owner which URL takes the alerts, and enter it as the destination's `url`"
@@ -80,7 +80,9 @@ impl RedirectTo {
             Self::Https => "write https:// in the destination's `url`",
             Self::SlashAdded => "add a slash at the end of the path in the destination's `url`",
             Self::SlashRemoved => "take the slash at the end of the path out of the destination's `url`",
-            Self::Origin(_) | Self::OtherPath => "enter the URL that it redirects to as the destination's `url`",
+            Self::Origin(_) | Self::OtherPath => {
+                "enter the URL of its Location header (`curl -i` shows it) as the destination's `url`"
+            }
         }
     }
 }

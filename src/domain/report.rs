@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
 use super::attempt::{Attempt, Timings};
+use super::backoff::LONGEST_LIFE;
 use super::destination::Filter;
 use super::failure::{Code, Failure, Level, Next, in_words};
 use super::outcome::{About, Kind, Severity};
@@ -255,7 +256,9 @@ fn level(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>) -> Level
     let Some(failure) = failure else { return Level::Info };
     let is_grave = subject.about.and_then(|about| about.severity).is_some_and(|severity| severity >= Severity::High);
     match fate {
-        Fate::DeadLettered { .. } | Fate::Rejected { .. } | Fate::Returned(Holder::Caller) => Level::Error,
+        Fate::DeadLettered { .. } | Fate::Rejected { .. } | Fate::Returned(Holder::Caller | Holder::Lambda) => {
+            Level::Error
+        }
         // A HIGH alert that nobody hears of is worth a warning, even if the pause is meant.
         Fate::Retrying { .. } if failure.code == Code::DestinationPaused && is_grave => Level::Warn,
         _ => failure.row().level,
@@ -313,8 +316,8 @@ fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Opt
             let waits = failure.is_some_and(|failure| failure.row().next == Next::Wait);
             let maybe_tried = subject.attempt.is_some() || failure.is_some_and(|failure| failure.maybe_received);
             let tried = if maybe_tried { "NOT DELIVERED" } else { "NOT TRIED" };
-            let verb = if waits { "waiting" } else { "retrying" };
-            let _ = write!(text, "{tried}, {verb} from the retry queue (");
+            let verb = if waits { "waiting " } else { "" };
+            let _ = write!(text, "{tried}, {verb}in the retry queue (");
             if let Some(since) = since {
                 let word = if waits { "waiting" } else { "failing" };
                 let _ = write!(text, "{word} since {}, ", clock(since, now));
@@ -324,6 +327,9 @@ fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Opt
         Fate::DeadLettered { queue } => {
             let _ = write!(text, "DEAD-LETTERED in queue {queue}");
             match since {
+                Some(since) if span(since, now) > LONGEST_LIFE => {
+                    write!(text, " (in the retry queue since {} UTC, the longest time possible)", clock(since, now))
+                }
                 Some(since) => write!(text, " (failing since {} UTC)", clock(since, now)),
                 None => Ok(()),
             }
@@ -332,7 +338,7 @@ fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Opt
         Fate::Rejected { queue: None } => write!(text, "REJECTED, left with its source"),
         Fate::Returned(Holder::Caller) => write!(text, "NOT DELIVERED AND NOT KEPT"),
         Fate::Returned(Holder::Lambda) => {
-            write!(text, "NOT DELIVERED, returned to Lambda (which invokes the function again)")
+            write!(text, "NOT DELIVERED, returned to Lambda (it invokes the function twice more at most)")
         }
         Fate::Returned(Holder::Queue { name, next }) => {
             text.push_str("NOT DELIVERED, still in its queue");
@@ -350,7 +356,7 @@ fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Opt
 fn push_success(text: &mut String, subject: &Subject<'_>, fate: &Fate) {
     match fate {
         Fate::Filtered(Filter::Outcomes) => text.push_str("the destination's `outcomes` leave this one out"),
-        Fate::Filtered(Filter::MinSeverity) => text.push_str("it is below the destination's `min_severity`"),
+        Fate::Filtered(Filter::MinSeverity) => text.push_str("the severity is below the destination's `min_severity`"),
         Fate::Filtered(Filter::Inactive) => text.push_str("the destination is not `active`"),
         Fate::Ignored if subject.about.and_then(|about| about.kind) == Some(Kind::NotMatched) => {
             text.push_str("the detection has no route, and its run found nothing");

@@ -41,8 +41,11 @@ async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, 
 }
 
 fn invocation(context: &Context) -> Invocation {
-    // "Root=1-5759e988-…;Parent=…;Sampled=1": the header's form in X-Ray's documentation.
-    let root =
-        |header: &String| header.split(';').find_map(|part| part.trim().strip_prefix("Root=")).map(ToOwned::to_owned);
+    // "Root=1-5759e988-…;Parent=…;Sampled=1": the header's form in X-Ray's documentation. Of what is not sampled, X-Ray
+    // has nothing to show.
+    let part = |header: &str, name: &str| {
+        header.split(';').find_map(|part| part.trim().strip_prefix(name)).map(ToOwned::to_owned)
+    };
+    let root = |header: &String| part(header, "Root=").filter(|_| part(header, "Sampled=").as_deref() != Some("0"));
     Invocation { request_id: context.request_id.clone(), xray_trace_id: context.xray_trace_id.as_ref().and_then(root) }
 }

@@ -24,7 +24,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::tls::{self, Authorities};
 use super::webhook::ClientUnavailable;
-use crate::domain::failure::AwsReason;
+use crate::domain::failure::{AwsReason, Code, Failure};
+use crate::domain::problem::printable;
 
 /// Writes to SQS at once. With every receiver down, 500 deliveries opened 600 TLS connections to it, and on a small
 /// function many of their writes timed out.
@@ -146,9 +147,14 @@ impl<C> Deref for Place<'_, C> {
     }
 }
 
+/// A call that failed, as a failure of this code; `what` was asked for.
+pub(super) fn failure(code: Code, what: String, error: Option<&str>, message: Option<&str>) -> Failure {
+    Failure::of_aws(code, what, reason(error, message), &printable(error.unwrap_or_default(), 64))
+}
+
 /// Why a call failed. Several reasons share an error code and are told apart by the message's words alone; the message is
 /// not shown, because it repeats identities that are nobody's business in a log.
-pub(super) fn reason(code: Option<&str>, message: Option<&str>) -> AwsReason {
+fn reason(code: Option<&str>, message: Option<&str>) -> AwsReason {
     let Some(code) = code else { return AwsReason::NoPath };
     let message = message.unwrap_or_default().to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));

@@ -35,7 +35,10 @@ pub(super) fn failure(error: &(dyn Error + 'static), progress: &Progress, secret
     let io = chain.clone().find_map(|error| error.downcast_ref::<io::Error>());
     match phase {
         Phase::Dns => Failure::new(Code::Dns),
-        Phase::Connect => Failure::new(connect_code(io)),
+        Phase::Connect => {
+            let kind = io.map_or_else(|| "no reason is given".to_owned(), |error| error.kind().to_string());
+            Failure::new(connect_code(io)).with("kind", kind)
+        }
         Phase::Handshake if progress.client_certificate_demanded() => Failure::new(Code::TlsClientCertificate),
         Phase::Handshake => Failure::new(Code::TlsCut),
         Phase::Response => {

@@ -7,7 +7,7 @@ use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use aws_types::SdkConfig;
 
-use super::aws::{Service, WRITES, reason};
+use super::aws::{Service, WRITES, failure};
 use crate::domain::failure::{AwsReason, Code, Failure};
 use crate::domain::record::{Message, Orders, QueueName, attribute};
 
@@ -93,7 +93,7 @@ impl Queues {
         delay: i32,
     ) -> Result<(), Failure> {
         let body = std::str::from_utf8(message.body)
-            .map_err(|_| Failure::of_aws(Code::QueueFailed, queue(url), AwsReason::Other))?;
+            .map_err(|_| Failure::of_aws(Code::QueueFailed, queue(url), AwsReason::Other, "not UTF-8 text"))?;
         let mut attributes = message.obeyed(due);
         if body.len() + FOR_NOTES <= MAX_MESSAGE {
             attributes.extend(message.notes());
@@ -121,7 +121,7 @@ impl Queues {
     /// Hides a received message for a while. That another receive owns it by now is no error.
     pub async fn hide(&self, message: &Message, wait: Duration) -> Result<(), Failure> {
         let (Some(queue), Some(receipt)) = (&message.queue, &message.receipt_handle) else {
-            return Err(Failure::of_aws(Code::QueueFailed, "the message's queue", AwsReason::Other)
+            return Err(Failure::of_aws(Code::QueueFailed, "the message's queue", AwsReason::Other, "")
                 .with("problems", "the message names no queue or receipt"));
         };
         let url = self.url_of(queue);
@@ -190,5 +190,5 @@ fn is_not_ours(code: Option<&str>, message: Option<&str>) -> bool {
 }
 
 fn failed(url: &str, code: Option<&str>, message: Option<&str>) -> Failure {
-    Failure::of_aws(Code::QueueFailed, queue(url), reason(code, message))
+    failure(Code::QueueFailed, queue(url), code, message)
 }

@@ -56,8 +56,8 @@ async fn a_delivery_that_fails_waits_for_its_destination() {
     // Anchored at the message's time: the first and the second wait, each within a fifth of its length.
     assert!((8..=12).contains(&seconds_until_next(&results[0])), "{}", results[0]);
     assert!((20..=46).contains(&(seconds_until_next(&results[1]) + waited(&results[1]))), "{}", results[1]);
-    assert!(message(&results[0]).starts_with("soc NOT DELIVERED, retrying in queue retries (next try "));
-    assert!(message(&results[1]).starts_with("soc NOT DELIVERED, retrying in queue retries (failing since "));
+    assert!(message(&results[0]).starts_with("soc NOT DELIVERED, in the retry queue (next try "));
+    assert!(message(&results[1]).starts_with("soc NOT DELIVERED, in the retry queue (failing since "));
     assert_eq!(results[0]["gives_up_at"].as_str().unwrap()[..15], results[1]["gives_up_at"].as_str().unwrap()[..15]);
 }
 
@@ -135,8 +135,7 @@ async fn a_schedule_that_is_over_ends_in_the_dead_letter_queue() {
     assert_eq!(bench.dead_letters().await.len(), 2);
     let line = bench.results().await.pop().unwrap();
     assert!(message(&line).starts_with("soc DEAD-LETTERED in queue dead-letters (failing since "), "{line}");
-    let redrive =
-        r#"then redrive: invoke this function with {"redrive": {"destination": "soc", "code": "server_error"}}."#;
+    let redrive = r#"then redrive: invoke the function with {"redrive":{"destination":"soc","code":"server_error"}}."#;
     assert!(message(&line).contains(redrive), "{line}");
 }
 
@@ -212,7 +211,7 @@ async fn a_destination_that_costs_time_is_left_alone_for_a_while() {
     let line = results.iter().find(|line| line["code"] == "circuit_open").unwrap_or_else(|| panic!("{results:?}"));
     assert_eq!((line["result"].as_str(), line.get("attempt"), line.get("total_ms")), (Some("retrying"), None, None));
     assert!(!message(line).contains("may have received"), "it was not sent: {line}");
-    assert!(message(line).starts_with("slow NOT TRIED, retrying in queue retries (next try "), "{line}");
+    assert!(message(line).starts_with("slow NOT TRIED, in the retry queue (next try "), "{line}");
 }
 
 /// The deliveries in the retry queue, as destination, whether its fallback was told, and whose fallback it is.
@@ -477,7 +476,7 @@ async fn a_receiver_that_asks_for_an_hour_gets_it() {
     let line = bench.results().await.remove(0);
     // Upwards only, by at most a tenth.
     assert!((3600..=3960).contains(&seconds_until_next(&line)), "{line}");
-    assert!(message(&line).starts_with("soc NOT DELIVERED, waiting in queue retries ("), "{line}");
+    assert!(message(&line).starts_with("soc NOT DELIVERED, waiting in the retry queue ("), "{line}");
     assert_eq!(bench.aws.counts(&bench.retry).await, [0, 1, 0]);
 }
 

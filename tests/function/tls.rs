@@ -183,7 +183,7 @@ pub(crate) async fn wrong_servers(authority: &Authority) -> Vec<Wrong> {
     for (name, code, says, key, issuer, options) in [
         ("tls-protocol-old", "tls_protocol", "TLS 1.2", P256, &usual, old),
         // It finds no signature algorithm for its key among ours: handshake_failure as well.
-        ("tls-protocol-p521", "tls_protocol", "P-384", P521, &usual, &[]),
+        ("tls-unsupported-p521", "tls_unsupported", "P-384", P521, &usual, &[]),
         ("tls-unsupported", "tls_unsupported", "P-384", P256, &unsupported, &[]),
         ("tls-unknown-issuer-weak-key", "tls_unknown_issuer", "RSA 2048", "rsa:1024", &usual, &old[1..]),
     ] {

@@ -19,7 +19,7 @@ use crate::domain::document::{Document, parse_destination};
 use crate::domain::failure::{AwsReason, Code, Failure};
 use crate::domain::problem::Problem;
 use crate::domain::route::Route;
-use crate::outbound::aws::{Service, reason};
+use crate::outbound::aws::{Service, failure};
 
 use super::LookupError;
 
@@ -133,7 +133,7 @@ async fn get(
         while let Some(request) = wanted.take() {
             if round == ROUNDS {
                 let what = what(service, table);
-                return Err(LookupError(Failure::of_aws(Code::LookupFailed, what, AwsReason::Throttled)));
+                return Err(LookupError(Failure::of_aws(Code::LookupFailed, what, AwsReason::Throttled, "")));
             }
             if round > 0 {
                 tokio::time::sleep(Duration::from_millis(50 << round)).await;
@@ -166,7 +166,7 @@ fn what(service: &Service<Client>, table: &str) -> String {
 }
 
 fn failed(service: &Service<Client>, table: &str, code: Option<&str>, message: Option<&str>) -> LookupError {
-    LookupError(Failure::of_aws(Code::LookupFailed, what(service, table), reason(code, message)))
+    LookupError(failure(Code::LookupFailed, what(service, table), code, message))
 }
 
 fn object(attributes: HashMap<String, AttributeValue>) -> Map<String, Value> {

@@ -14,7 +14,7 @@ use crate::domain::destination::{Destination, Incomplete, Target};
 use crate::domain::failure::{AwsReason, Code, Failure};
 use crate::domain::json::{members_as_written, string};
 use crate::domain::template::{Reference, Resolved, trimmed};
-use crate::outbound::aws::reason;
+use crate::outbound::aws::failure;
 use std::sync::Arc;
 
 /// Referenced secrets, each read at most once per time to live.
@@ -109,10 +109,9 @@ pub(super) async fn read(secrets_manager: &SecretsManager, id: &str, code: Code)
     let what = || format!("the secret {id} in {}", secrets_manager.region());
     let client = secrets_manager.client().await;
     let answer = client.get_secret_value().secret_id(id).send().await;
-    let answer =
-        answer.map_err(|error| LookupError(Failure::of_aws(code, what(), reason(error.code(), error.message()))))?;
+    let answer = answer.map_err(|error| LookupError(failure(code, what(), error.code(), error.message())))?;
     let text = answer.secret_string.map(SecretString::from);
-    text.ok_or_else(|| LookupError(Failure::of_aws(code, what(), AwsReason::NoText)))
+    text.ok_or_else(|| LookupError(Failure::of_aws(code, what(), AwsReason::NoText, "")))
 }
 
 /// The whole text, or one member where the text is a JSON object, as Secrets Manager's console writes them. An object
@@ -123,11 +122,11 @@ fn pick(text: &SecretString, reference: &Reference) -> Result<SecretString, Stri
     let value = match (&reference.key, &members) {
         (None, None) => Ok(text.clone()),
         (None, Some(members)) => Err(format!("it is a JSON object: {}", advice(secret, members))),
-        (Some(key), None) => Err(format!("it is not a JSON object, so it has no key {key}")),
+        (Some(key), None) => Err(format!("it is not a JSON object, so it has no member `{key}`")),
         (Some(key), Some(members)) => match members.iter().filter(|(name, _)| name == key).collect::<Vec<_>>()[..] {
-            [] => Err(format!("it has no key {key}")),
-            [(_, value)] => member(value).ok_or_else(|| format!("its key {key} is not text")),
-            _ => Err(format!("it has the key {key} more than once")),
+            [] => Err(format!("it has no member `{key}`")),
+            [(_, value)] => member(value).ok_or_else(|| format!("its member `{key}` is not text")),
+            _ => Err(format!("it has the member `{key}` more than once")),
         },
     }?;
     if trimmed(value.expose_secret()).is_empty() { Err("its value is empty".to_owned()) } else { Ok(value) }
@@ -168,11 +167,11 @@ mod tests {
     #[test]
     fn a_value_that_cannot_be_used_is_described_not_shown() {
         for (text, reference, reason) in [
-            (r#"{"token":"SECRET"}"#, "s#gone", "it has no key gone"),
-            (r#"{"token":{"a":"SECRET"}}"#, "s#token", "its key token is not text"),
-            (r#"{"token":"SECRET","token":"SECRET2"}"#, "s#token", "it has the key token more than once"),
-            ("SECRET", "s#token", "it is not a JSON object, so it has no key token"),
-            (r#"["SECRET"]"#, "s#token", "it is not a JSON object, so it has no key token"),
+            (r#"{"token":"SECRET"}"#, "s#gone", "it has no member `gone`"),
+            (r#"{"token":{"a":"SECRET"}}"#, "s#token", "its member `token` is not text"),
+            (r#"{"token":"SECRET","token":"SECRET2"}"#, "s#token", "it has the member `token` more than once"),
+            ("SECRET", "s#token", "it is not a JSON object, so it has no member `token`"),
+            (r#"["SECRET"]"#, "s#token", "it is not a JSON object, so it has no member `token`"),
             (r#"{"token":" "}"#, "s#token", "its value is empty"),
             (" \n", "s", "its value is empty"),
         ] {
