@@ -181,7 +181,7 @@ fn failures_page() -> String {
          - The level is the one while it is retried; every dead letter is an ERROR. ERROR means that a person must act.\n\
          - Words in *italics* stand for the facts of the case.\n",
     );
-    let shown = |text: &str| text.replace('{', "*").replace('}', "*").replace('|', "\\|");
+    let shown = |text: &str| text.replace(['{', '}'], "*").replace('|', "\\|");
     for (group, codes) in Code::GROUPS {
         page += &format!(
             "\n## {group}\n\n| code | next | level | who acts | cause | remedy |\n|---|---|---|---|---|---|\n"

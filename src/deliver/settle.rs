@@ -245,7 +245,7 @@ async fn with_fallback<'a, 'd>(
     let Some((fallback, after)) = fallback(to, message, failure) else { return Ok((step, None)) };
     let elapsed = case.elapsed(now);
     if !matches!(step, Step::DeadLetter) && elapsed < after {
-        let left = |wait: Duration| whole_seconds(wait.min(after - elapsed));
+        let left = |wait: Duration| whole_seconds(wait.min(after.saturating_sub(elapsed)));
         let step = match step {
             Step::Hide(waiting, wait) => Step::Hide(waiting, left(wait)),
             Step::Write(wait) => Step::Write(left(wait)),

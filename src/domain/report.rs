@@ -443,6 +443,7 @@ fn plain_or_quoted(id: &str) -> String {
 }
 
 /// A number stays a number in the log, as queries expect of it. "007" is another id than 7.
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
 fn number_or_text<S: Serializer>(id: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     let id = id.as_deref().unwrap_or_default();
     match id.parse::<i64>() {
