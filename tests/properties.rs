@@ -241,7 +241,7 @@ proptest! {
                         }
                         Admission::Open { until, .. } => {
                             prop_assert!(open.is_some() && (!is_over || is_tried), "open past its time");
-                            prop_assert!(until >= now && until - now <= LONGEST_OPEN);
+                            prop_assert!(until >= now && until.saturating_sub(now) <= LONGEST_OPEN);
                         }
                     }
                 }
@@ -264,7 +264,7 @@ proptest! {
                         Change::Opened { since, until } => {
                             prop_assert!(is_reason && (open.is_none() || is_trial));
                             prop_assert!(since <= now || open.is_some() || slow > 1, "set back");
-                            prop_assert!((30..=LONGEST_OPEN.as_secs()).contains(&(until - now).as_secs()));
+                            prop_assert!((30..=LONGEST_OPEN.as_secs()).contains(&until.saturating_sub(now).as_secs()));
                             open = Some(until);
                         }
                         Change::Closed { .. } => {

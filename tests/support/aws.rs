@@ -42,6 +42,10 @@ impl Aws {
         let port = free_port();
         let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin");
         // The end of its input ends it: that comes with this value, and with this process, whichever way that ends.
+        #[expect(
+            clippy::zombie_processes,
+            reason = "it ends with this process, which has no end of its own to wait at"
+        )]
         let server = Command::new("sh")
             .args(["-c", "\"$@\" & read -r _; kill $!", "sh"])
             .arg(programs.join(command[0]))
