@@ -61,6 +61,8 @@ const SCHEDULE: u64 = 76_000;
 pub(crate) enum Act {
     Take,
     Refuse(u16),
+    /// A 429 that asks for hours: nothing is gained by asking more often.
+    Crowded,
     Odd(Odd),
 }
 
@@ -127,7 +129,7 @@ impl Ledger {
             Fault::Waits(Waits::Crowded | Waits::CrowdedThenFailing)
                 if since.elapsed().as_secs_f64() * self.plan.time < CROWDED =>
             {
-                Act::Refuse(429)
+                Act::Crowded
             }
             Fault::Waits(Waits::CrowdedThenFailing) if !delivery.has_failed => {
                 delivery.has_failed = true;
@@ -142,13 +144,13 @@ impl Ledger {
             Act::Take => delivery.taken += 1,
             Act::Odd(odd) if odd.is_taken() => delivery.taken += 1,
             Act::Odd(odd) if !odd.is_refused() => delivery.ambiguous += 1,
-            Act::Odd(_) | Act::Refuse(_) => {}
+            Act::Odd(_) | Act::Refuse(_) | Act::Crowded => {}
         }
         let is_pager = matches!(self.plan.kinds[kind].fault, Fault::Pager(_));
         if is_pager || !matches!(act, Act::Take) {
             *state.faults.entry(self.plan.kinds[kind].name.clone()).or_default() += 1;
         }
-        if !matches!(act, Act::Refuse(_))
+        if !matches!(act, Act::Refuse(_) | Act::Crowded)
             && let Some(watcher) = state.watched.get(&n)
         {
             watcher.notify_one();
@@ -214,7 +216,7 @@ impl Ledger {
                 Some("filtered") => delivery.filtered_lines += 1,
                 Some("delivered") => delivery.delivered_lines += 1,
                 _ if line["maybe_received"] == true && line["code"] != "connection_lost" => {
-                    delivery.timed_out_lines += 1
+                    delivery.timed_out_lines += 1;
                 }
                 _ => {}
             }

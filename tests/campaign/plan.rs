@@ -45,8 +45,11 @@ pub(crate) enum Form {
 const UNROUTED: usize = 1_000_001;
 const LARGE: usize = 1_000_002;
 
-/// How much more often than others a destination without a fault is routed to, and a dead one beside it.
-const WEIGHT: usize = 4;
+/// How much more often than others a destination without a fault is routed to.
+const HEALTHY_WEIGHT: usize = 4;
+
+/// The same for a dead one: enough in a short campaign for its circuit to open.
+const DEAD_WEIGHT: usize = 2;
 
 impl Plan {
     pub(crate) fn new(seed: u64, kinds: Vec<Kind>, scale: &Scale) -> Self {
@@ -54,7 +57,8 @@ impl Plan {
         let is_healthy = |kind: &Kind| matches!(kind.fault, Fault::None | Fault::Tls(crate::kinds::Tls::None));
         let weight = |kind: &Kind| match kind.fault {
             Fault::Pager(_) => 0,
-            _ if is_healthy(kind) || kind.fault == Fault::Dead => scale.per_kind * WEIGHT,
+            Fault::Dead => scale.per_kind * DEAD_WEIGHT,
+            _ if is_healthy(kind) => scale.per_kind * HEALTHY_WEIGHT,
             _ => scale.per_kind,
         };
         let mut deck: Vec<usize> =

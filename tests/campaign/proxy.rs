@@ -34,9 +34,9 @@ impl Clock {
         Duration::from_secs(seconds).div_f64(self.0).as_millis().div_ceil(1000)
     }
 
-    /// For messages that are to become too old: six days in half a minute of a short campaign.
+    /// For messages that are to become too old: six days in less than a minute of a full campaign.
     pub(crate) fn hurried(self) -> Self {
-        Self(self.0 * 8.0)
+        Self(self.0 * 20.0)
     }
 
     /// A moment of ours as the function is to see it: as far away as it would be without compression.

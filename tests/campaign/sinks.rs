@@ -84,6 +84,7 @@ enum Next {
 async fn act<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, act: Act) -> Next {
     let reply = match act {
         Act::Take => Reply::Status(200),
+        Act::Crowded => Reply::Raw("HTTP/1.1 429 X\r\nRetry-After: 14400\r\nContent-Length: 0\r\n\r\n"),
         Act::Refuse(429) => Reply::Raw("HTTP/1.1 429 X\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"),
         Act::Refuse(503) => Reply::Raw("HTTP/1.1 503 X\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n"),
         Act::Refuse(status) => Reply::Status(status),
