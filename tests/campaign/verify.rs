@@ -40,7 +40,7 @@ pub(crate) fn verify(ledger: &Ledger, letters: &[Value], scale: &Scale, seed: u6
     );
     println!("| delivered {}, dead-lettered {}, filtered {}", sum.delivered, sum.dead_lettered, sum.filtered);
     println!(
-        "| fallbacks that got what their destination never took: {}, dead-lettered there {}",
+        "| fallbacks that got what their destination did not take: {}, dead-lettered there {}",
         sum.rescued, sum.late
     );
     println!("| faults {}, of them SIGKILLs and freezes {stops}", state.faults.values().sum::<u64>());
@@ -100,7 +100,7 @@ struct Sum {
     duplicates: u32,
     ambiguous: u32,
     poison: usize,
-    /// Deliveries that a receiver never took and its fallback did, and those dead-lettered for the fallback as well.
+    /// Deliveries that a receiver did not take, or not at once, and its fallback did, and those dead-lettered for the fallback as well.
     rescued: usize,
     late: usize,
     lost: usize,
@@ -196,7 +196,11 @@ fn outcome(ledger: &Ledger, state: &mut State, ends: &Ends, n: usize, sum: &mut 
         let Some(fallback) = ledger.plan.fallback(*kind) else { continue };
         let Fault::Pager(takes) = ledger.plan.kinds[fallback].fault else { unreachable!() };
         let is_wanted = takes.contains(&planned.severity) && !ledger.plan.kinds[fallback].is(NEVER_CALLED);
-        if end == End::Taken || !is_wanted {
+        let delivery = state.deliveries.entry((n, *kind)).or_default();
+        // With no minutes to wait, the first failure has it; a fault may have cut that short.
+        let has_failed = delivery.requests > delivery.taken && excused == 0;
+        let is_at_once = ledger.plan.kinds[*kind].fallback.is_some_and(|(_, minutes)| minutes == 0);
+        if !is_wanted || (end == End::Taken && !(is_at_once && has_failed)) {
             continue;
         }
         match end_of(state, ends, n, fallback) {
