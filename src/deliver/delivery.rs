@@ -56,7 +56,7 @@ async fn attempt(
         leave.done(&attempt, SystemTime::now());
     }
     if attempt.result.as_ref().is_err_and(|failure| failure.code == Code::Unauthorized) {
-        return Ok(after_refresh(app, &target, outcome, case, attempt).await);
+        return Ok(Box::pin(after_refresh(app, &target, outcome, case, attempt)).await);
     }
     Ok(attempt)
 }

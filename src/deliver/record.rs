@@ -3,8 +3,8 @@
 use std::panic::AssertUnwindSafe;
 use std::time::SystemTime;
 
-use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 
 use super::delivery::deliver;
 use super::settle::{Case, settle};
@@ -125,13 +125,13 @@ fn too_late() -> Failure {
 }
 
 /// A panic is one delivery's failure, not its neighbours'.
-async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+fn caught<T>(work: impl Future<Output = T>) -> impl Future<Output = Result<T, Failure>> {
     // What the work held is dropped with it; what it shares is behind locks that survive a panic.
     let panicked = |_| {
         let failure = Failure::new(Code::Panic).with("place", telemetry::last_panic());
         failure.with("version", env!("CARGO_PKG_VERSION"))
     };
-    AssertUnwindSafe(work).catch_unwind().await.map_err(panicked)
+    AssertUnwindSafe(work).catch_unwind().map_err(panicked)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
+
 use super::{App, Deadline};
 use crate::domain::attempt::Attempt;
 use crate::domain::backoff::{LONGEST_LIFE, LONGEST_WAIT, Schedule, after_our_fault, whole_seconds};
@@ -96,13 +98,13 @@ impl<'a> Case<'a> {
     }
 
     /// A write that must be over before the answer is due.
-    async fn in_time<T>(&self, write: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        let written = tokio::time::timeout(self.deadline.left_for_writes(), write).await;
-        written.unwrap_or_else(|_| {
-            let failure = Failure::of_aws(Code::QueueFailed, "its queue", AwsReason::NoPath, "");
-            Err(failure
-                .with("problems", "this function's time was over")
-                .with("fix", "lower the batch size of the queues"))
+    fn in_time<T>(&self, write: impl Future<Output = Result<T, Failure>>) -> impl Future<Output = Result<T, Failure>> {
+        tokio::time::timeout(self.deadline.left_for_writes(), write).map(|written| {
+            written.unwrap_or_else(|_| {
+                let failure = Failure::of_aws(Code::QueueFailed, "its queue", AwsReason::NoPath, "");
+                let failure = failure.with("problems", "this function's time was over");
+                Err(failure.with("fix", "lower the batch size of the queues"))
+            })
         })
     }
 }
@@ -150,7 +152,7 @@ pub(super) async fn settle(
     let schedule = case.schedule(app);
     let mut message = new_message(&case, failure, facts.attempt);
     let step = plan(&case, schedule, failure, &mut message, now);
-    let step = match with_fallback(app, queues, &case, to, failure, &mut message, step, now).await {
+    let step = match Box::pin(with_fallback(app, queues, &case, to, failure, &mut message, step, now)).await {
         Ok((step, fallback)) => {
             facts.fallback = fallback;
             step
@@ -253,7 +255,7 @@ async fn with_fallback<'a, 'd>(
         };
         return Ok((step, None));
     }
-    match case.in_time(write_copy(app, queues, case, fallback, now)).await {
+    match case.in_time(Box::pin(write_copy(app, queues, case, fallback, now))).await {
         Ok(false) => Ok((step, None)),
         Ok(true) => {
             // From now on its messages say so: a successor takes the place of the one that waits.

@@ -26,12 +26,14 @@ async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, 
     let Outcomes { is_batch, records } = match open(&event.payload) {
         Ok(Event::Outcomes(outcomes)) => outcomes,
         Ok(Event::Admin(request)) => {
-            return Ok(Answer::Admin(answer_admin(app, request, &event.context.request_id, deadline).await));
+            // Boxed, as whatever is rare: the futures of every invocation stay small, which are moved many times.
+            let answering = Box::pin(answer_admin(app, request, &event.context.request_id, deadline));
+            return Ok(Answer::Admin(answering.await));
         }
         // It is dead-lettered as it came.
         Err(shape) => {
             let unknown = Record::unknown(&event.payload, &shape);
-            let report = record(app, &unknown, deadline).await;
+            let report = Box::pin(record(app, &unknown, deadline)).await;
             return if report.acknowledged() { answer::rejected(report) } else { Err(InvocationFailed::UnknownShape) };
         }
     };

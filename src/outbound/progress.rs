@@ -49,8 +49,8 @@ struct Steps {
 
 impl Progress {
     /// Runs an attempt so that its parts can note what they see.
-    pub(super) async fn scope<F: Future>(self, attempt: F) -> F::Output {
-        CURRENT.scope(self, attempt).await
+    pub(super) fn scope<F: Future>(self, attempt: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, attempt)
     }
 
     fn steps(&self) -> Steps {

@@ -20,8 +20,8 @@ pub struct Invocation {
 
 impl Invocation {
     /// Does an invocation's work so that its lines carry its names.
-    pub async fn scope<F: Future>(self, work: F) -> F::Output {
-        CURRENT.scope(self, work).await
+    pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, work)
     }
 
     /// Adds the names to a line's fields, the inside of a JSON object; none outside an invocation.
