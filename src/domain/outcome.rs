@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use ring::digest::{SHA256, digest};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::failure::{Code, Failure};
 use super::json::{Object, fit_for_sqs, is_integer, string, whole_number};
@@ -257,7 +257,7 @@ impl Payload {
     pub fn new(body: &Bytes) -> Self {
         let body = fit_for_sqs(body);
         let mut webhook_id = String::with_capacity(32);
-        for byte in &Sha256::digest(&body)[..16] {
+        for byte in &digest(&SHA256, &body).as_ref()[..16] {
             let _ = write!(webhook_id, "{byte:02x}");
         }
         Self { body, webhook_id }

@@ -4,7 +4,6 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::Scale;
 use crate::kinds::{Fault, Kind, SEVERITIES, Waits};
@@ -182,7 +181,9 @@ impl Plan {
 }
 
 fn digest(payload: &str) -> String {
-    Sha256::digest(payload)[..16].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    ring::digest::digest(&ring::digest::SHA256, payload.as_bytes()).as_ref()[..16]
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// The number of the outcome that a text is about, in whatever envelope.
