@@ -102,6 +102,10 @@ fn decoded(name: &RawValue) -> Cow<'_, str> {
 /// A JSON string's text; `None` for another type. Lone surrogates, which JSON can spell and Unicode text cannot hold
 /// (RFC 8259, section 8.2), are replaced.
 pub fn string(value: &RawValue) -> Option<String> {
+    // Every number and list would be an error with a text of its own.
+    if !value.get().starts_with('"') {
+        return None;
+    }
     serde_json::from_str(value.get()).ok().or_else(|| {
         let text: serde_json::Result<Lossy> = serde_json::from_str(value.get());
         text.ok().map(|text| text.0)
@@ -172,8 +176,10 @@ pub fn whole_number(json: &str) -> Option<String> {
 /// inside strings, so that the escapes mean the same.
 pub fn fit_for_sqs(text: &Bytes) -> Bytes {
     let is_refused = |c: char| matches!(c, '\u{fffe}' | '\u{ffff}') || (c < ' ' && !matches!(c, '\t' | '\n' | '\r'));
+    // The two beyond ASCII begin with this byte in UTF-8; hardly any text has one.
+    let may_be_refused = |byte: &u8| *byte < b' ' || *byte == 0xef;
     match std::str::from_utf8(text) {
-        Ok(characters) if characters.contains(is_refused) => {
+        Ok(characters) if text.iter().any(may_be_refused) && characters.contains(is_refused) => {
             let mut spelled = String::with_capacity(text.len() + 16);
             for c in characters.chars() {
                 if is_refused(c) {
