@@ -175,7 +175,7 @@ async fn sns_and_eventbridge_fail_so_that_lambda_tries_again() {
     for name in ["sns.json", "eventbridge.json"] {
         assert_eq!(function.invoke(&sample(name)).await["errorType"], "Undelivered", "{name}");
     }
-    assert!(function.results().await.iter().all(|line| line["level"] == "WARN" && line["result"] == "returned"));
+    assert!(function.results().await.iter().all(|line| line["level"] == "ERROR" && line["result"] == "returned"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

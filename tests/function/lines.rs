@@ -59,7 +59,7 @@ impl Mask {
         let patterns = [
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
             // The day of a certificate stands with its year, and stays.
-            (r"\b(\d\d:\d\d:\d\d|\d\d [A-Z][a-z]{2} \d\d:\d\d) UTC", "TIME"),
+            (r"\b(\d\d:\d\d:\d\d|\d\d [A-Z][a-z]{2} \d\d:\d\d)( UTC)?\b(?!Z)", "TIME"),
             (r"(?<=after )\d+ ms", "0 ms"),
             (r"(?<=own time ended )\d+ s", "N s"),
             (r"(?<=127\.0\.0\.1:)\d+", "PORT"),
