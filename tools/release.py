@@ -34,13 +34,12 @@ def main():
     for architecture in architectures:
         zip_binary(build(architecture), DIST / zip_name(architecture))
         (DIST / f"template-{architecture}.yaml").write_text(released_template(architecture))
-    templates = sorted(str(path) for path in DIST.glob("template-*.yaml"))
-    run("cfn-lint", *templates)
-    (DIST / "sbom.cdx.json").write_text(bill_of_materials())
-    (DIST / "THIRD-PARTY-LICENSES.txt").write_text(licences.collected(ROOT, TARGETS.values()))
+        (DIST / f"sbom-{architecture}.cdx.json").write_text(bill_of_materials(architecture))
+    run("cfn-lint", *sorted(str(path) for path in DIST.glob("template-*.yaml")))
+    (DIST / "THIRD-PARTY-LICENSES.txt").write_text(licences.collected(ROOT, [TARGETS[one] for one in architectures]))
     shutil.copy(ROOT / "LICENSE", DIST)
     (DIST / "BUILT-WITH.txt").write_text(built_with())
-    files = sorted(path for path in DIST.iterdir())
+    files = sorted(DIST.iterdir())
     sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
     (DIST / "SHA256SUMS").write_text(sums)
     for path in sorted(DIST.iterdir()):
@@ -108,9 +107,10 @@ def released_template(architecture):
     return template
 
 
-def bill_of_materials():
-    """What is compiled in, for either architecture, in CycloneDX."""
-    run("cargo", "cyclonedx", "--quiet", "--format", "json", "--spec-version", "1.5", "--target", "all", "--no-build-deps", "--override-filename", "sbom")
+def bill_of_materials(architecture):
+    """What is compiled in, in CycloneDX."""
+    options = ["--format", "json", "--spec-version", "1.5", "--no-build-deps", "--override-filename", "sbom"]
+    run("cargo", "cyclonedx", "--quiet", *options, "--target", TARGETS[architecture])
     made = ROOT / "sbom.json"
     # It names the package by the clone's folder.
     text = made.read_text().replace(f"path+file://{ROOT}#", "path+file:///source#")
