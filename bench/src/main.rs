@@ -1,23 +1,79 @@
 //! Measures the function from outside. `make bench` runs everything, `make bench-gates` what has no noise.
-#![allow(clippy::missing_panics_doc, reason = "a measurement ends at what it does not expect")]
+//!
+//! `cargo run --profile shaped --package bench -- PART…` measures parts again: `counts`, `sizes`, `start`, `warm`,
+//! `batches`, `outage`; names such as `ir.warm` pick figures of `counts`. `--shaped` takes the tests' build.
 
+mod batches;
+mod cold;
 mod counts;
 mod figures;
+mod floor;
 mod function;
+mod gates;
+mod moto;
+mod outage;
+mod plot;
+mod programs;
+mod report;
 mod servers;
 mod setup;
+mod sizes;
+mod warm;
+
+use std::process::ExitCode;
 
 use figures::Figures;
+use gates::Gates;
 use setup::{Build, Setup};
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let build = if arguments.iter().any(|argument| argument == "--shaped") { Build::Shaped } else { Build::Release };
-    let setup = Setup::new(build);
-    let mut figures = Figures::open(&setup.work.join(format!("{}.json", build.name())));
+    let is = |name: &str| arguments.iter().any(|argument| argument == name);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let work = async {
-        counts::measure(&setup, &mut figures).await;
-    };
-    runtime.block_on(tokio::task::LocalSet::new().run_until(work));
+    let run = |work| tokio::task::LocalSet::new().block_on(&runtime, work);
+    if let [floor, url] = &arguments[..]
+        && floor == "floor"
+    {
+        run(Box::pin(floor::post(url)) as std::pin::Pin<Box<dyn Future<Output = ()>>>);
+        return ExitCode::SUCCESS;
+    }
+    let gated = is("gates");
+    let setup = Setup::new(if gated || is("--shaped") { Build::Shaped } else { Build::Release });
+    let mut figures = Figures::open(&setup.work.join(format!("{}.json", setup.build.name())), gated || is("all"));
+    run(Box::pin(async {
+        let counts =
+            |name: &str| gated || is("all") || is("counts") || arguments.iter().any(|one| name.starts_with(one));
+        counts::measure(&setup, &mut figures, &counts).await;
+        if gated || is("all") || is("sizes") {
+            sizes::measure(&setup, &mut figures);
+        }
+        if is("all") || is("start") {
+            cold::measure(&setup, &mut figures).await;
+        }
+        if is("all") || is("warm") {
+            warm::measure(&setup, &mut figures).await;
+        }
+        if is("all") || is("batches") {
+            batches::measure(&setup, &mut figures).await;
+        }
+        if is("all") || is("outage") {
+            outage::measure(&setup, &mut figures).await;
+        }
+    }));
+    let mut gates = Gates::open(&setup);
+    if is("--accept") {
+        gates.accept(&setup, &figures);
+    }
+    let failed = [gates.check(&setup, &figures), sizes::banned(&setup)].concat();
+    for problem in &failed {
+        eprintln!("{problem}");
+    }
+    if !failed.is_empty() {
+        eprintln!("{}", gates::ADVICE);
+        return ExitCode::FAILURE;
+    }
+    if setup.build == Build::Release {
+        report::write(&setup, &figures);
+    }
+    ExitCode::SUCCESS
 }

@@ -35,13 +35,20 @@ pub struct Setup {
     pub authority: Authority,
 }
 
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+pub fn work() -> PathBuf {
+    root().join("target/bench")
+}
+
 /// A signing secret as Standard Webhooks writes them: 24 bytes.
 pub const SIGNING_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 impl Setup {
     pub fn new(build: Build) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
-        let work = root.join("target/bench");
+        let (root, work) = (root(), work());
         std::fs::create_dir_all(&work).unwrap();
         let authority = Authority::new(&work);
         Self { root, work, build, authority }
@@ -67,19 +74,26 @@ impl Setup {
 
     /// The function with a registry, and with queues at a stand-in for AWS.
     pub fn function(&self, destinations: &str, aws: &str) -> Program {
-        let authority = self.authority.pem.to_str().unwrap();
         Program::new(&[self.binary("detection-outcome-handler").to_str().unwrap()])
             .with("DESTINATIONS", destinations)
-            .with("EXTRA_CA_BUNDLE", authority)
-            .with("AWS_CA_BUNDLE", authority)
             .with("AWS_ENDPOINT_URL", aws)
             .with("RETRY_QUEUE_URL", format!("{aws}/123456789012/detection-outcomes-retry"))
             .with("DEAD_LETTER_QUEUE_URL", format!("{aws}/123456789012/detection-outcomes-dead"))
     }
 
+    /// Lets a program trust the servers here.
+    pub fn trusting(&self, program: Program) -> Program {
+        let authority = self.authority.pem.to_str().unwrap();
+        program.with("EXTRA_CA_BUNDLE", authority).with("AWS_CA_BUNDLE", authority)
+    }
+
     /// The same with a document in a file.
     pub fn with_file(&self, document: &Value, aws: &str) -> Program {
-        let path = self.work.join("destinations.json");
+        self.with_document("destinations", document, aws)
+    }
+
+    pub fn with_document(&self, name: &str, document: &Value, aws: &str) -> Program {
+        let path = self.work.join(format!("{name}.json"));
         std::fs::write(&path, document.to_string()).unwrap();
         self.function(&format!("file:{}", path.display()), aws)
     }

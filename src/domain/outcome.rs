@@ -1,7 +1,5 @@
 //! The outcome of a detection's run: what is an outcome, and what is read from it.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 use serde_json::value::RawValue;
@@ -256,10 +254,9 @@ impl Payload {
     /// here, once. The id comes from the content, so that nobody can borrow the id of another outcome.
     pub fn new(body: &Bytes) -> Self {
         let body = fit_for_sqs(body);
-        let mut webhook_id = String::with_capacity(32);
-        for byte in &digest(&SHA256, &body).as_ref()[..16] {
-            let _ = write!(webhook_id, "{byte:02x}");
-        }
+        let digest = digest(&SHA256, &body);
+        let first: [u8; 16] = std::array::from_fn(|index| digest.as_ref()[index]);
+        let webhook_id = format!("{:032x}", u128::from_be_bytes(first));
         Self { body, webhook_id }
     }
 }
