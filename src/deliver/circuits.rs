@@ -70,8 +70,9 @@ impl Leave<'_> {
             Change::Opened { since, until } => {
                 let [since, until] = [since, until].map(|time| clock(SystemTime::UNIX_EPOCH + time, now));
                 let message = format!(
-                    "{id} CIRCUIT OPEN until {until} UTC, failing since {since}: {cause}. This environment makes no attempt \
-                     until then, so that other destinations do not wait; its alerts wait in the retry queue."
+                    "{id} CIRCUIT OPEN until {until} UTC, failing since {since}: {cause}. Until then this execution \
+                     environment makes no attempt, so that other destinations do not wait; the alerts for {id} wait in the \
+                     retry queue. Nobody yet; if it goes on, endpoint owner: bring the endpoint back."
                 );
                 telemetry::breaker(Level::Warn, id, &message);
             }

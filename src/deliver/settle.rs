@@ -101,7 +101,8 @@ impl<'a> Case<'a> {
     fn in_time<T>(&self, write: impl Future<Output = Result<T, Failure>>) -> impl Future<Output = Result<T, Failure>> {
         tokio::time::timeout(self.deadline.left_for_writes(), write).map(|written| {
             written.unwrap_or_else(|_| {
-                let failure = Failure::of_aws(Code::QueueFailed, "its queue", AwsReason::NoPath, "");
+                let failure =
+                    Failure::of_aws(Code::QueueFailed, "the retry or dead-letter queue", AwsReason::NoPath, "");
                 let failure = failure.with("problems", "this function's time was over");
                 Err(failure.with("fix", "lower the batch size of the queues"))
             })
@@ -145,7 +146,7 @@ pub(super) async fn settle(
     let Some(queues) = &app.queues else {
         let fate = match case.record.outcome {
             Err(_) => Fate::Rejected { queue: None },
-            Ok(_) => Fate::Returned(Holder::of(case.record.origin)),
+            Ok(_) => Fate::Returned(Holder::of(case.record)),
         };
         return Report::new(&facts, &fate, Some(failure), now);
     };
@@ -341,7 +342,7 @@ async fn returned(
     now: SystemTime,
 ) -> Report {
     let Some(message) = &case.record.message else {
-        return Report::new(facts, &Fate::Returned(Holder::of(case.record.origin)), Some(failure), now);
+        return Report::new(facts, &Fate::Returned(Holder::of(case.record)), Some(failure), now);
     };
     // If it cannot be hidden, it comes again when its visibility timeout ends: later, but not lost.
     let hidden = case.in_time(queues.hide(message, wait)).await.is_ok();
@@ -364,10 +365,7 @@ async fn not_kept(
         return returned(queues, case, facts, &failure, LONGEST_WAIT, now).await;
     }
     let message = case.record.message.as_ref();
-    let source = match message {
-        Some(message) => Holder::Queue { name: message.queue.as_ref().map(|queue| queue.name.clone()), next: None },
-        None => Holder::of(case.record.origin),
-    };
+    let source = Holder::of(case.record);
     let facts = report::Subject { since: message.and_then(|message| message.sent), ..*facts };
     Report::new(&facts, &Fate::Returned(source), Some(&failure), now)
 }

@@ -37,7 +37,6 @@ pub enum Owner {
     Operator,
     Network,
     Producer,
-    Maintainers,
 }
 
 impl Owner {
@@ -47,7 +46,6 @@ impl Owner {
             Self::Operator => "operator",
             Self::Network => "network",
             Self::Producer => "producer",
-            Self::Maintainers => "maintainers",
         }
     }
 }
@@ -139,7 +137,7 @@ failures! {
             "{leads}{address}, which is in {why} and not allowed"
             => "if that is meant, add its network to AllowPrivateCidrs (ALLOW_PRIVATE_CIDRS), else correct the `url`"
         PlainHttp "plain_http" DeadLetter Error Operator:
-            "{endpoint} has http:// and its address {address} is outside the allowed private networks"
+            "the `url` of {endpoint} has http://, and {address} is outside the private networks where that is allowed"
             => "use https:// in the destination's `url`, or set AllowPlainHttp (ALLOW_PLAIN_HTTP) to true"
     }
     "The connection" {
@@ -159,7 +157,7 @@ failures! {
             "no connection to {endpoint}{at} came about ({kind})"
             => "check the firewalls in between, and the destination's `url`"
         OutOfDescriptors "out_of_descriptors" Retry Warn Operator:
-            "this function had no file descriptor left for a connection to {endpoint} (a limit of ours: 1,024)"
+            "this function had no file descriptor left for a connection to {endpoint} (Lambda's limit: 1,024)"
             => "lower the batch size of the queues"
     }
     "TLS" {
@@ -171,14 +169,14 @@ failures! {
             => "use a certificate that is valid now, and check the clock where it was issued"
         TlsUnknownIssuer "tls_unknown_issuer" Retry Error EndpointOwner:
             "no authority that this function trusts issued the certificate of {endpoint}{issuer}"
-            => "install a public authority's certificate with its intermediates ({openssl} shows the chain; a key below RSA 2048 \
-                reads the same), or have the operator trust your authority (ExtraCaLayerArn, EXTRA_CA_BUNDLE)"
+            => "install a public authority's certificate with its intermediates ({openssl} shows the chain; this is also the \
+                error for an RSA key below 2048 bits), or have the operator trust your authority (ExtraCaLayerArn, EXTRA_CA_BUNDLE)"
         TlsCaAsServer "tls_ca_as_server" Retry Error EndpointOwner:
             "{endpoint} presents a certificate authority's certificate instead of a server's"
             => "issue a server's certificate with CA:FALSE (`openssl req -x509` alone makes an authority's)"
         TlsWrongName "tls_wrong_name" Retry Error Operator:
             "the certificate of {endpoint} {names}"
-            => "use a name that it covers in the destination's `url`, or have the endpoint owner add {host} to it"
+            => "{advice}"
         TlsCertificate "tls_certificate" Retry Error EndpointOwner:
             "the certificate of {endpoint} cannot be used: {detail}"
             => "reissue it for a server ({openssl} shows it)"
@@ -217,17 +215,17 @@ failures! {
     }
     "This function's own limits" {
         Deadline "deadline" Retry Warn Operator:
-            "this function's own time ended {limit} after the request to {endpoint} began"
-            => "raise the function's timeout (LongestTimeout) above the destination's `timeout` (now {timeout})"
+            "this function ran out of time {limit} after the request to {endpoint} began"
+            => "raise the function's timeout (LongestTimeout) above {timeout}, the destination's `timeout`"
         NotStarted "not_started" Retry Warn Operator:
             "this function's time was over before an attempt could begin"
             => "lower the batch size or the destinations' timeouts, or raise the function's"
         CircuitOpen "circuit_open" Retry Warn EndpointOwner:
             "no attempt, because those since {since} failed ({cause}); the next trial is at {trial}"
             => "bring the endpoint back; deliveries then go on by themselves"
-        Panic "panic" Retry Error Maintainers:
+        Panic "panic" Retry Error Operator:
             "a bug in this function ended the attempt ({place}, version {version})"
-            => "mend it; the operator sends you this line"
+            => "send this line to the maintainers of this function"
     }
     "No attempt: the destination or its route" {
         DestinationInvalid "destination_invalid" DeadLetter Error Operator:
@@ -266,12 +264,12 @@ failures! {
             => "{fix}"
         TooLargeToKeep "too_large_to_keep" Return Error Operator:
             "{before}; and the alert is too large to wait in a queue ({size}; a queue takes 1 MiB with its attributes)"
-            => "mend what made the delivery fail"
+            => "have the cause mended ({mend})"
         QueueFailed "queue_failed" Return Error Operator:
             "{before}; then the alert could not be written to {what}: {problems}"
             => "{fix}"
         InvalidSettings "invalid_settings" Return Error Operator:
-            "the settings are wrong, so the function does not start: {problems}"
+            "the settings are wrong, so the function does not start and all events wait with their sources: {problems}"
             => "correct the function's environment variables (the template's parameters)"
     }
 }
@@ -316,7 +314,7 @@ reasons! {
     Deleted "deleted": "it is marked for deletion" => "restore {what}, or use another"
     NoVersion "no_version": "it has no AWSCURRENT version" => "give {what} a value"
     NoText "no_text": "it has no text value" => "give {what} a text value (SecretString)"
-    Throttled "throttled": "AWS throttles the calls" => "wait; if it goes on, raise the account's quota"
+    Throttled "throttled": "AWS throttles the calls" => "if it goes on, raise the account's quota"
     NoCredentials "no_credentials": "AWS does not accept the function's credentials"
         => "check the function's role, and the clock and region"
     NoPath "no_path": "AWS does not answer" => "in a VPC, check the NAT gateway or the interface endpoint"
@@ -377,7 +375,7 @@ impl Failure {
         let code = code_of(status)?;
         let least = if code == Code::RateLimited { RATE_LIMIT_WAIT } else { Duration::ZERO };
         let asks =
-            retry_after.filter(|wait| !wait.is_zero()).map(|wait| format!(" and asks to wait {}", in_words(wait)));
+            retry_after.filter(|wait| !wait.is_zero()).map(|wait| format!("; it asks to wait {}", in_words(wait)));
         let meaning = match status {
             101 => "which switches to another protocol, such as WebSocket",
             100..=199 => "which is an interim answer in place of a final one",
@@ -412,7 +410,8 @@ impl Failure {
             maybe_received: before.is_some_and(|before| before.maybe_received),
             ..self
         };
-        failure.with("before", text)
+        let mend = before.map(|before| format!("{}: {}", before.row().owner.name(), before.remedy()));
+        failure.with("before", text).with("mend", mend.unwrap_or_default())
     }
 
     /// Adds a fact of this case. The last one of a name counts.

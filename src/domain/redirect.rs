@@ -109,8 +109,8 @@ impl fmt::Display for RedirectTo {
             Self::Https => "https:// instead of http://",
             Self::SameUrl => "the same URL",
             Self::OtherPath => "another path on the same host",
-            Self::Nowhere => "nowhere: it has no Location header",
-            Self::Unreadable => "nowhere: its Location header is not a URL of at most 2 KiB",
+            Self::Nowhere => "no place: it has no Location header",
+            Self::Unreadable => "no place: its Location header is not a URL of at most 2 KiB",
         })
     }
 }
@@ -140,8 +140,8 @@ mod tests {
             ("http://soc.example/hook", "https://soc.example/sign-in", "a login page at https://soc.example"),
             ("https://auth.example/auth/hook", "/auth/v2/hook", "another path on the same host"),
             ("https://soc.example/hook", "https://blog.example/logins", "another origin, https://blog.example"),
-            ("https://soc.example/hook", "https://", "nowhere: its Location header is not a URL of at most 2 KiB"),
-            ("https://soc.example/hook", "mailto:a@b", "nowhere: its Location header is not a URL of at most 2 KiB"),
+            ("https://soc.example/hook", "https://", "no place: its Location header is not a URL of at most 2 KiB"),
+            ("https://soc.example/hook", "mailto:a@b", "no place: its Location header is not a URL of at most 2 KiB"),
         ] {
             let to = RedirectTo::of(&Url::parse(called).unwrap(), Some(location.as_bytes()));
             assert_eq!(to.to_string(), described, "{called} → {location}");

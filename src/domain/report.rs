@@ -10,10 +10,10 @@ use serde_with::skip_serializing_none;
 use super::attempt::{Attempt, Timings};
 use super::backoff::LONGEST_LIFE;
 use super::destination::Filter;
-use super::failure::{Code, Failure, Level, Next, in_words};
+use super::failure::{Code, Failure, Level, Next, Owner, in_words};
 use super::outcome::{About, Kind, Severity};
 use super::problem::{printable, quoted};
-use super::record::Origin;
+use super::record::{Origin, Record};
 
 /// What became of a delivery, or of a record that has none, and where the outcome is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +53,12 @@ pub enum Holder {
 }
 
 impl Holder {
-    pub fn of(origin: Origin) -> Self {
-        match origin {
+    pub fn of(record: &Record) -> Self {
+        let queue = record.message.as_ref().and_then(|message| message.queue.as_ref());
+        match record.origin {
             Origin::Direct => Self::Caller,
             Origin::Sns | Origin::EventBridge => Self::Lambda,
-            Origin::Sqs => Self::Queue { name: None, next: None },
+            Origin::Sqs => Self::Queue { name: queue.map(|queue| queue.name.clone()), next: None },
         }
     }
 }
@@ -267,7 +268,7 @@ fn level(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>) -> Level
 
 /// Whether time alone may mend it.
 fn is_nobodys(failure: &Failure, level: Level) -> bool {
-    level == Level::Warn && failure.row().level == Level::Warn
+    level != Level::Error && (failure.code == Code::DestinationPaused || failure.row().level == Level::Warn)
 }
 
 /// `<destination> <FATE>: <cause>. <owner>: <remedy>. <which alert>.`
@@ -300,7 +301,7 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
         text.push(' ');
     }
     if matches!(fate, Fate::Returned(Holder::Caller)) {
-        text.push_str("Whoever called must send the outcome again. ");
+        text.push_str("The caller then sends the outcome again. ");
     }
     push_alert(&mut text, subject.about);
     text.truncate(text.trim_end().len());
@@ -309,26 +310,25 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
 
 fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) {
     let since = subject.since.filter(|since| seconds_between(*since, now) > 0);
+    let maybe_tried = subject.attempt.is_some() || failure.is_some_and(|failure| failure.maybe_received);
+    let tried = if maybe_tried { "NOT DELIVERED" } else { "NOT TRIED" };
     let _ = match fate {
         Fate::Delivered => write!(text, "DELIVERED"),
         Fate::Filtered(_) | Fate::Ignored => write!(text, "NOT SENT"),
         Fate::Retrying { next, until } => {
             let waits = failure.is_some_and(|failure| failure.row().next == Next::Wait);
-            let maybe_tried = subject.attempt.is_some() || failure.is_some_and(|failure| failure.maybe_received);
-            let tried = if maybe_tried { "NOT DELIVERED" } else { "NOT TRIED" };
-            let verb = if waits { "waiting " } else { "" };
-            let _ = write!(text, "{tried}, {verb}in the retry queue (");
+            let _ = write!(text, "{tried}, in the retry queue (");
             if let Some(since) = since {
                 let word = if waits { "waiting" } else { "failing" };
                 let _ = write!(text, "{word} since {}, ", clock(since, now));
             }
-            write!(text, "next try {}, until {} UTC)", clock(*next, now), clock(*until, now))
+            write!(text, "next try {}, dead-lettered after {} UTC)", clock(*next, now), clock(*until, now))
         }
         Fate::DeadLettered { queue } => {
             let _ = write!(text, "DEAD-LETTERED in queue {queue}");
             match since {
                 Some(since) if span(since, now) > LONGEST_LIFE => {
-                    write!(text, " (in the retry queue since {} UTC, the longest time possible)", clock(since, now))
+                    write!(text, " (after {} in the retry queue, the longest time possible)", in_words(LONGEST_LIFE))
                 }
                 Some(since) => write!(text, " (failing since {} UTC)", clock(since, now)),
                 None => Ok(()),
@@ -341,10 +341,10 @@ fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Opt
             write!(text, "NOT DELIVERED, returned to Lambda (it invokes the function twice more at most)")
         }
         Fate::Returned(Holder::Queue { name, next }) => {
-            text.push_str("NOT DELIVERED, still in its queue");
-            if let Some(name) = name {
-                let _ = write!(text, " {name}");
-            }
+            let _ = match name {
+                Some(name) => write!(text, "{tried}, still in queue {name}"),
+                None => write!(text, "{tried}, still in the queue it came from"),
+            };
             match next {
                 Some(next) => write!(text, " (next receive at {} UTC)", clock(*next, now)),
                 None => write!(text, " (next receive after its visibility timeout)"),
@@ -359,7 +359,7 @@ fn push_success(text: &mut String, subject: &Subject<'_>, fate: &Fate) {
         Fate::Filtered(Filter::MinSeverity) => text.push_str("the severity is below the destination's `min_severity`"),
         Fate::Filtered(Filter::Inactive) => text.push_str("the destination is not `active`"),
         Fate::Ignored if subject.about.and_then(|about| about.kind) == Some(Kind::NotMatched) => {
-            text.push_str("the detection has no route, and its run found nothing");
+            text.push_str("the detection has no route, and needs none, as its run found nothing");
         }
         Fate::Ignored => text.push_str("the detection has no route, and UNROUTED=ignore says that this is meant"),
         _ => push_answer(text, subject),
@@ -402,7 +402,8 @@ fn redrive(subject: &Subject<'_>, failure: &Failure) -> Option<String> {
     }
     let to = subject.destination.map(|id| format!("\"destination\":\"{id}\",")).unwrap_or_default();
     let code = failure.row().name;
-    Some(format!(", then redrive: invoke the function with {{\"redrive\":{{{to}\"code\":\"{code}\"}}}}"))
+    let who = if failure.row().owner == Owner::Operator { ", then redrive" } else { "; the operator then redrives" };
+    Some(format!("{who}: invoke the function with {{\"redrive\":{{{to}\"code\":\"{code}\"}}}}"))
 }
 
 /// Which alert it is about. Texts of the payload are quoted, so that none can pass for a part of the sentence.

@@ -98,9 +98,9 @@ fn tls_failure(error: &rustls::Error, progress: &Progress, secrets: &Secrets) ->
         }
         Tls::AlertReceived(Alert::CloseNotify | Alert::UserCanceled) => Failure::new(Code::TlsCut),
         Tls::AlertReceived(Alert::UnrecognisedName) => {
-            detail("the endpoint does not know this host name (alert unrecognized_name)")
+            detail("the endpoint does not know this host name (TLS alert unrecognized_name)")
         }
-        Tls::AlertReceived(alert) => detail(&format!("the endpoint sent the alert {alert:?}")),
+        Tls::AlertReceived(alert) => detail(&format!("the endpoint sent the TLS alert {alert:?}")),
         Tls::InvalidMessage(_) | Tls::InappropriateMessage { .. } | Tls::InappropriateHandshakeMessage { .. } => {
             detail("the endpoint does not keep to the TLS protocol")
         }
@@ -129,10 +129,8 @@ fn certificate_failure(error: &CertificateError, progress: &Progress, secrets: &
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             Failure::new(Code::TlsUnsupported)
         }
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            Failure::new(Code::TlsWrongName).with("names", names(presented, secrets))
-        }
-        CertificateError::NotValidForName => Failure::new(Code::TlsWrongName).with("names", names(&[], secrets)),
+        CertificateError::NotValidForNameContext { presented, .. } => wrong_name(presented, secrets),
+        CertificateError::NotValidForName => wrong_name(&[], secrets),
         // Passed on without a name of its own.
         CertificateError::Other(other) if matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) => {
             Failure::new(Code::TlsCaAsServer)
@@ -151,6 +149,15 @@ fn detail(error: &CertificateError) -> &'static str {
         }
         _ => "its chain breaks a rule of RFC 5280",
     }
+}
+
+fn wrong_name(presented: &[String], secrets: &Secrets) -> Failure {
+    let advice = if presented.is_empty() {
+        "have the endpoint owner issue a certificate with this host as a subject alternative name"
+    } else {
+        "use a name that it covers in the destination's `url`, or have the endpoint owner add this host to it"
+    };
+    Failure::new(Code::TlsWrongName).with("names", names(presented, secrets)).with("advice", advice)
 }
 
 /// The names are written as `DnsName("a.example")` and `IpAddress(10.0.0.1)`, by the server's owner: each is cut, and

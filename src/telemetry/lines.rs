@@ -119,7 +119,10 @@ thread_local! {
 /// A bug of ours; the result line of what was under way follows.
 pub(super) fn panicked(location: Option<&std::panic::Location<'_>>) {
     let place = location.map(ToString::to_string).unwrap_or_default();
-    let message = format!("a bug in this function, at {place}. Maintainers: it is told of with this line.");
+    let message = format!(
+        "a bug in this function, at {place}; the next lines say what became of the alerts. Operator: send this line to the \
+         maintainers of this function."
+    );
     let version = env!("CARGO_PKG_VERSION");
     line(Level::Error, &message, &json!({ "code": Code::Panic.row().name, "version": version }));
     LAST_PANIC.with(|last| last.replace(place));

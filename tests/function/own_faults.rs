@@ -44,7 +44,7 @@ async fn a_destination_is_unknown_only_if_the_registry_says_so_now() {
         ]
     );
     assert_eq!(results[3]["code"], "lookup_failed");
-    let start = "other NOT DELIVERED, still in its queue retries (next receive at ";
+    let start = "other NOT TRIED, still in queue retries (next receive at ";
     assert!(message(&results[3]).starts_with(start), "{}", results[3]);
     assert!(results[3]["next_attempt_at"].is_string(), "{}", results[3]);
     assert_eq!(bench.dead_letters().await.len(), 1);

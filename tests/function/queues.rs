@@ -135,7 +135,7 @@ async fn a_schedule_that_is_over_ends_in_the_dead_letter_queue() {
     assert_eq!(bench.dead_letters().await.len(), 2);
     let line = bench.results().await.pop().unwrap();
     assert!(message(&line).starts_with("soc DEAD-LETTERED in queue dead-letters (failing since "), "{line}");
-    let redrive = r#"then redrive: invoke the function with {"redrive":{"destination":"soc","code":"server_error"}}."#;
+    let redrive = r#"the operator then redrives: invoke the function with {"redrive":{"destination":"soc","code":"server_error"}}."#;
     assert!(message(&line).contains(redrive), "{line}");
 }
 
@@ -476,7 +476,7 @@ async fn a_receiver_that_asks_for_an_hour_gets_it() {
     let line = bench.results().await.remove(0);
     // Upwards only, by at most a tenth.
     assert!((3600..=3960).contains(&seconds_until_next(&line)), "{line}");
-    assert!(message(&line).starts_with("soc NOT DELIVERED, waiting in the retry queue ("), "{line}");
+    assert!(message(&line).starts_with("soc NOT DELIVERED, in the retry queue ("), "{line}");
     assert_eq!(bench.aws.counts(&bench.retry).await, [0, 1, 0]);
 }
 
