@@ -34,13 +34,15 @@ pub async fn measure(setup: &Setup, figures: &mut Figures) {
         let program = setup.trusting(setup.with_document("outage", &document, &aws));
         let mut function = Function::start(&program, &setup.output()).await;
         let throttle = throttled.then(|| Throttle::start(function.pid()));
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), function.cpu());
         function.invoke(&batch(&setup.root, 10)).await;
         let took = started.elapsed();
+        let cpu = function.cpu() - before;
         drop(throttle);
         let lines = function.output();
         let results = |result: &str| lines.matches(&format!("\"result\":\"{result}\"")).count() as f64;
         figures.set(format!("outage.{name}.ms"), took.as_secs_f64() * 1e3);
+        figures.set(format!("outage.{name}.cpu"), cpu.as_secs_f64() * 1e3);
         figures.set(format!("outage.{name}.connections"), counts.connections() as f64);
         figures.set(format!("outage.{name}.requests"), counts.requests() as f64);
         figures.set(format!("outage.{name}.retrying"), results("retrying"));

@@ -85,7 +85,7 @@ fn machine(root: &Path) -> String {
         "Measured on {day}: {}, {} CPUs, {}; {}; {}; {}, Node.js {}.\n",
         named.trim_start_matches([' ', '\t', ':']),
         std::thread::available_parallelism().map_or(0, usize::from),
-        line("uname", &["-srm"]).unwrap_or_default(),
+        line("uname", &["-sm"]).unwrap_or_default(),
         line("rustc", &["--version"]).unwrap_or_default(),
         line("valgrind", &["--version"]).unwrap_or_default(),
         line(peers.join("python").to_str().unwrap(), &["--version"]).unwrap_or_default(),
@@ -277,7 +277,7 @@ fn outage(text: &mut String, figures: &Figures) {
     let shown = Shown(figures);
     text.push_str(
         "\n### An outage\n\nTen outcomes with fifty destinations each, none of which takes them; SQS answers after 10 ms, over TLS.\n\n\
-         | | ms | connections to SQS | calls | retrying | returned | memory at most, MB |\n|---|---:|---:|---:|---:|---:|---:|\n",
+         | | ms | of it CPU | connections to SQS | calls | retrying | returned | memory at most, MB |\n|---|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     for (label, name) in [
         ("each answers 503", "busy"),
@@ -287,8 +287,9 @@ fn outage(text: &mut String, figures: &Figures) {
         let one = |what: &str, unit| shown.over(&format!("outage.{name}.{what}"), unit, usize::from(unit > 1.0));
         let _ = writeln!(
             text,
-            "| {label} | {} | {} | {} | {} | {} | {} |",
+            "| {label} | {} | {} | {} | {} | {} | {} | {} |",
             one("ms", 1.0),
+            one("cpu", 1.0),
             one("connections", 1.0),
             one("requests", 1.0),
             one("retrying", 1.0),

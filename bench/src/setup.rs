@@ -141,6 +141,8 @@ pub fn direct(root: &Path) -> Bytes {
 
 /// An event of SQS with that many outcomes, of detections 1, 2, 3 and so on.
 pub fn batch(root: &Path, size: usize) -> Bytes {
+    // What has waited for days is dead-lettered.
+    let sent = jiff::Timestamp::now().as_millisecond().to_string();
     let record = |index: usize| {
         json!({
             "messageId": format!("059f36b4-87a3-44ab-83d2-{index:012}"),
@@ -148,9 +150,9 @@ pub fn batch(root: &Path, size: usize) -> Bytes {
             "body": outcome(root, index as u64 + 1).to_string(),
             "attributes": {
                 "ApproximateReceiveCount": "1",
-                "SentTimestamp": "1736935201000",
+                "SentTimestamp": sent,
                 "SenderId": "AIDAIENQZJOLO23YVJ4VO",
-                "ApproximateFirstReceiveTimestamp": "1736935201005",
+                "ApproximateFirstReceiveTimestamp": sent,
             },
             "messageAttributes": {},
             "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",

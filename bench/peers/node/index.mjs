@@ -79,7 +79,7 @@ for (;;) {
   let end = "response";
   const answer = await handle(await next.json()).catch((error) => {
     end = "error";
-    return { errorMessage: `${error}` };
+    return { errorMessage: `${error} ${error.cause ?? ""}` };
   });
   await (await fetch(`${api}/${id}/${end}`, { method: "POST", body: JSON.stringify(answer) })).arrayBuffer();
 }
