@@ -83,7 +83,7 @@ impl Function {
 
     /// Hands an event over and waits for the answer, and until the program asks for the next.
     pub async fn invoke(&mut self, event: &Bytes) -> Answer {
-        let answer = tokio::time::timeout(Duration::from_secs(120), self.api.invoke(event.clone()));
+        let answer = tokio::time::timeout(Duration::from_mins(2), self.api.invoke(event.clone()));
         let answer = answer.await.ok().flatten().unwrap_or_else(|| panic!("no answer\n{}", self.output()));
         self.api.asked().await.unwrap();
         answer

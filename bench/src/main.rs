@@ -37,14 +37,14 @@ fn main() -> ExitCode {
         run(Box::pin(floor::post(url)) as std::pin::Pin<Box<dyn Future<Output = ()>>>);
         return ExitCode::SUCCESS;
     }
-    let gated = is("gates");
-    let setup = Setup::new(if gated || is("--shaped") { Build::Shaped } else { Build::Release });
-    let mut figures = Figures::open(&setup.work.join(format!("{}.json", setup.build.name())), gated || is("all"));
+    let only_gates = is("gates");
+    let setup = Setup::new(if only_gates || is("--shaped") { Build::Shaped } else { Build::Release });
+    let mut figures = Figures::open(&setup.work.join(format!("{}.json", setup.build.name())), only_gates || is("all"));
     run(Box::pin(async {
         let counts =
-            |name: &str| gated || is("all") || is("counts") || arguments.iter().any(|one| name.starts_with(one));
+            |name: &str| only_gates || is("all") || is("counts") || arguments.iter().any(|one| name.starts_with(one));
         counts::measure(&setup, &mut figures, &counts).await;
-        if gated || is("all") || is("sizes") {
+        if only_gates || is("all") || is("sizes") {
             sizes::measure(&setup, &mut figures);
         }
         if is("all") || is("start") {

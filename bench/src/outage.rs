@@ -12,6 +12,9 @@ use crate::function::{Function, cpu};
 use crate::servers::{self, Counts, Reply};
 use crate::setup::{Setup, batch, destination};
 
+/// Its name, the URL of each destination, and whether the function has a part of a CPU only.
+type Case<'a> = (&'a str, &'a dyn Fn(usize) -> String, bool);
+
 /// The part of a CPU that a function of 128 MB has.
 const SHARE: f64 = 0.07;
 
@@ -23,7 +26,7 @@ pub async fn measure(setup: &Setup, figures: &mut Figures) {
     let busy = servers::receiver(Some(&setup.authority), &Counts::default(), reply).await;
     // Nobody listens at the other's addresses, one for each destination.
     let down = |index: usize| format!("https://127.0.1.{}:9", index + 1);
-    let cases: [(&str, &dyn Fn(usize) -> String, bool); 3] =
+    let cases: [Case<'_>; 3] =
         [("busy", &|_| busy.clone(), false), ("down", &down, false), ("down.throttled", &down, true)];
     for (name, url, throttled) in cases {
         let counts = Counts::default();
@@ -37,7 +40,7 @@ pub async fn measure(setup: &Setup, figures: &mut Figures) {
         let (started, before) = (Instant::now(), function.cpu());
         function.invoke(&batch(&setup.root, 10)).await;
         let took = started.elapsed();
-        let cpu = function.cpu() - before;
+        let cpu = function.cpu().saturating_sub(before);
         drop(throttle);
         let lines = function.output();
         let results = |result: &str| lines.matches(&format!("\"result\":\"{result}\"")).count() as f64;

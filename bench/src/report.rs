@@ -93,11 +93,14 @@ fn machine(root: &Path) -> String {
     )
 }
 
+/// Its name, what was measured, the goal, the unit that both are divided by, its name, and the digits shown.
+type Goal<'a> = (&'a str, Option<f64>, f64, f64, &'a str, usize);
+
 fn goals(text: &mut String, figures: &Figures) {
     let shown = Shown(figures);
     let get = |name: &str| figures.get(name);
     let minus = |a: &str, b: &str| Some(get(a)? - get(b)?);
-    let rows: [(&str, Option<f64>, f64, f64, &str, usize); 16] = [
+    let rows: [Goal<'_>; 16] = [
         ("init with a file ÷ hello world, instructions", shown.ratio("ir.init.file", "ir.init.hello"), 2.0, 1.0, "", 2),
         ("first HTTPS delivery, file", get("ir.first.file"), 3.0e6, 1e6, " M instructions", 2),
         ("first HTTPS delivery, secret", get("ir.first.secret"), 4.5e6, 1e6, " M instructions", 2),

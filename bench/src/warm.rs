@@ -51,7 +51,7 @@ impl Case {
             wall += self.function.deliver(&self.event).await;
         }
         let deliveries = (self.events * self.deliveries) as f64;
-        self.cpu.push((self.function.cpu() - before).as_secs_f64() * 1e6 / deliveries);
+        self.cpu.push(self.function.cpu().saturating_sub(before).as_secs_f64() * 1e6 / deliveries);
         self.wall.push(wall.as_secs_f64() * 1e6 / deliveries);
     }
 }
