@@ -221,7 +221,7 @@ failures! {
             "this function's time was over before an attempt could begin"
             => "lower the batch size or the destinations' timeouts, or raise the function's"
         CircuitOpen "circuit_open" Retry Warn EndpointOwner:
-            "no attempt, because those since {since} failed ({cause}); the next trial is at {trial}"
+            "no attempt, because those since {since} failed ({cause}); the next attempt is due at {trial}"
             => "bring the endpoint back; deliveries then go on by themselves"
         Panic "panic" Retry Error Operator:
             "a bug in this function ended the attempt ({place}, version {version})"

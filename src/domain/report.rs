@@ -289,7 +289,7 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
         None => push_success(&mut text, subject, fate),
     }
     if let Some(to) = subject.fallback {
-        let _ = write!(text, "; its fallback {to} gets the alert, too");
+        let _ = write!(text, "; a copy of the alert goes to its fallback {to}");
     }
     if let Some(of) = subject.fallback_for {
         let _ = write!(text, " (as the fallback of {of})");
@@ -301,7 +301,7 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
         text.push(' ');
     }
     if matches!(fate, Fate::Returned(Holder::Caller)) {
-        text.push_str("The caller then sends the outcome again. ");
+        text.push_str("Caller: then send the outcome again. ");
     }
     push_alert(&mut text, subject.about);
     text.truncate(text.trim_end().len());

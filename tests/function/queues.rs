@@ -238,7 +238,7 @@ async fn a_fallback_gets_the_alert_once_and_the_first_one_goes_on() {
     let bench = Bench::start(&config).await;
     assert_eq!(bench.deliver(&example()).await, 0);
     let line = bench.results().await.remove(0);
-    assert!(message(&line).contains("its fallback pager gets the alert, too"), "{line}");
+    assert!(message(&line).contains("a copy of the alert goes to its fallback pager"), "{line}");
     let mut waiting = fallback_orders(&bench).await;
     waiting.sort_by_key(|(_, orders)| orders[0].clone());
     let text = |text: &str| Some(text.to_owned());
