@@ -12,6 +12,8 @@ export AWS_DEFAULT_REGION ?= eu-west-1
 
 # The release build without its slow link.
 PROFILE := shaped
+# The bootstrap with the features that the tests' build has, so that nothing is compiled twice.
+BUILD_AS_TESTED = cargo build --profile $(PROFILE) --test repository
 # Of `make release`.
 ARCHITECTURES := arm64 x86_64
 # Of `make mutants`.
@@ -34,11 +36,11 @@ test: tools ## Run all tests
 	$(CARGO_TEST) $(PROFILE)
 
 e2e: tools $(VENV)/.ministack ## Deploy into an emulator of AWS as from a release, and try all that an operator relies on (RELEASE=dist)
-	$(if $(RELEASE),,cargo build --profile $(PROFILE) --bin detection-outcome-handler)
+	$(if $(RELEASE),,$(BUILD_AS_TESTED))
 	@python3 e2e/e2e.py $(RELEASE)
 
 iam: tools ## Test that the function's role suffices and that nothing in it is idle
-	cargo build --profile $(PROFILE) --bin detection-outcome-handler
+	$(BUILD_AS_TESTED)
 	@python3 e2e/iam.py
 
 campaign: tools ## Deliver 20,000 outcomes while everything around the function fails (about a quarter of an hour)
@@ -56,9 +58,9 @@ bench: tools target/bench/.peers ## Measure everything that docs/performance.md 
 	cargo lambda build --release --package hello
 	cargo run --quiet --profile $(PROFILE) --package bench -- all $(ACCEPT)
 
-# What has no noise, on the build that the tests run: a test target is built to get the same features.
+# What has no noise, on the build that the tests run.
 bench-gates: ## Fail if instructions, sizes or lines have grown by more than a tenth
-	cargo build --profile $(PROFILE) --test repository
+	$(BUILD_AS_TESTED)
 	cargo build --profile $(PROFILE) --package hello
 	cargo run --quiet --profile $(PROFILE) --package bench -- gates $(ACCEPT)
 
