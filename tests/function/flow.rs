@@ -395,7 +395,10 @@ async fn a_fallback_gets_what_its_destination_does_not_take() {
     assert_eq!((done.writes[0].wait, done.failed), (0, 0), "at once, and the old message is done");
     done.waits(8..=12);
     assert_eq!(done.said(), ("retrying", "server_error"));
-    assert!(done.line()["message"].as_str().unwrap().contains("a copy of the alert goes to its fallback pager"), "{done:?}");
+    assert!(
+        done.line()["message"].as_str().unwrap().contains("a copy of the alert goes to its fallback pager"),
+        "{done:?}"
+    );
     let written = flow.written().await;
     let of = |id: &str| {
         let is = |record: &&Value| record["messageAttributes"]["outcome-destination"]["stringValue"] == id;
