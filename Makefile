@@ -43,7 +43,7 @@ iam: tools ## Test that the function's role suffices and that nothing in it is i
 	$(BUILD_AS_TESTED)
 	@python3 e2e/iam.py
 
-campaign: tools ## Deliver 20,000 outcomes while everything around the function fails (about a quarter of an hour)
+campaign: tools ## Deliver 20,000 outcomes while everything around the function fails (25 minutes on two cores)
 	CAMPAIGN_FULL=1 cargo test --profile $(PROFILE) --test campaign -- --nocapture
 
 seeded-bugs: tools ## Test the tests: each known bug must be caught
