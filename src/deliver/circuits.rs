@@ -31,7 +31,7 @@ impl Circuits {
     /// Asks for an attempt; the failure says until when there is none.
     pub(super) fn ask(&self, target: &Target, now: SystemTime) -> Result<Leave<'_>, Failure> {
         let key = (target.id.clone(), target.endpoint.fingerprint());
-        let admission = self.with(|circuits| circuits.get_mut(&key).map(|breaker| breaker.admit(since_1970(now))));
+        let admission = self.with(&key, false, |breaker| breaker.admit(since_1970(now)));
         match admission {
             None | Some(Admission::Pass) => Ok(Leave { circuits: self, key, is_trial: false }),
             Some(Admission::Trial) => Ok(Leave { circuits: self, key, is_trial: true }),
@@ -45,8 +45,15 @@ impl Circuits {
         }
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<Key, Breaker>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Works on a breaker, which is made if it `is_needed`, and forgotten when it has nothing to remember.
+    fn with<T>(&self, key: &Key, is_needed: bool, work: impl FnOnce(&mut Breaker) -> T) -> Option<T> {
+        let mut circuits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let breaker = if is_needed { circuits.entry(key.clone()).or_default() } else { circuits.get_mut(key)? };
+        let done = work(breaker);
+        if breaker.is_idle() {
+            circuits.remove(key);
+        }
+        Some(done)
     }
 }
 
@@ -55,19 +62,14 @@ impl Leave<'_> {
     pub(super) fn done(mut self, attempt: &Attempt, now: SystemTime) {
         let seen = seen(attempt);
         let cause = attempt.result.as_ref().err().map(shared_cause).unwrap_or_default();
-        let change = self.circuits.with(|circuits| {
-            let breaker = circuits.entry(self.key.clone()).or_default();
-            let change = breaker.record(seen, &cause, self.is_trial, since_1970(now), fastrand::f64());
-            if breaker.is_idle() {
-                circuits.remove(&self.key);
-            }
-            change
+        let change = self.circuits.with(&self.key, !matches!(seen, Seen::Quick), |breaker| {
+            breaker.record(seen, &cause, self.is_trial, since_1970(now), fastrand::f64())
         });
         self.is_trial = false;
         let id = &self.key.0;
         match change {
-            Change::None => {}
-            Change::Opened { since, until } => {
+            None | Some(Change::None) => {}
+            Some(Change::Opened { since, until }) => {
                 let [since, until] = [since, until].map(|time| clock(SystemTime::UNIX_EPOCH + time, now));
                 let message = format!(
                     "{id} CIRCUIT OPEN until {until} UTC, failing since {since}: {cause}. Until then this execution \
@@ -76,7 +78,7 @@ impl Leave<'_> {
                 );
                 telemetry::breaker(Level::Warn, id, &message);
             }
-            Change::Closed { since, cause } => {
+            Some(Change::Closed { since, cause }) => {
                 let since = clock(SystemTime::UNIX_EPOCH + since, now);
                 let message = format!("{id} CIRCUIT CLOSED: attempts go on; it failed since {since}: {cause}.");
                 telemetry::breaker(Level::Info, id, &message);
@@ -88,14 +90,7 @@ impl Leave<'_> {
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
         if self.is_trial {
-            self.circuits.with(|circuits| {
-                if let Some(breaker) = circuits.get_mut(&self.key) {
-                    breaker.release();
-                    if breaker.is_idle() {
-                        circuits.remove(&self.key);
-                    }
-                }
-            });
+            self.circuits.with(&self.key, false, Breaker::release);
         }
     }
 }

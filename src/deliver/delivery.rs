@@ -45,7 +45,7 @@ async fn attempt(
     let Some(_slot) = app.slots.take(&destination.id, deadline.left()).await else {
         return Err(Failure::new(Code::NotStarted));
     };
-    // Every dead letter has a real last attempt: nothing holds that one back.
+    // The schedule ends with a real attempt: nothing holds the last one back.
     let leave = if app.queues.is_none() || case.is_last(app) {
         None
     } else {

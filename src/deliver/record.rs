@@ -109,7 +109,7 @@ async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Repor
 
 /// The deliveries of an outcome: all that its route says, or the one that it waits for.
 async fn look_up(app: &App, outcome: &Outcome, case: Case<'_>) -> Result<Vec<Delivery>, LookupError> {
-    match case.orders.and_then(|orders| orders.destination.as_deref()) {
+    match case.destination {
         Some(id) => Ok(vec![app.registry.delivery(id).await?]),
         None => app.registry.deliveries(outcome).await,
     }

@@ -43,9 +43,9 @@ impl<'a> Case<'a> {
         self.waiting().map_or(Step::Write(wait), |message| Step::Hide(message, wait))
     }
 
-    /// How often its message was received, from 1.
-    fn receive_count(&self) -> u32 {
-        self.record.message.as_ref().map_or(1, |message| message.receive_count)
+    /// The wait after a fault of ours.
+    fn after_our_fault(&self) -> Duration {
+        after_our_fault(self.record.message.as_ref().map_or(1, |message| message.receive_count))
     }
 
     fn schedule(&self, app: &App) -> Schedule {
@@ -146,7 +146,7 @@ pub(super) async fn settle(
     let Some(queues) = &app.queues else {
         let fate = match case.record.outcome {
             Err(_) => Fate::Rejected { queue: None },
-            Ok(_) => Fate::Returned(Holder::of(case.record)),
+            Ok(_) => Fate::Returned(Holder::of(case.record, None)),
         };
         return Report::new(&facts, &fate, Some(failure), now);
     };
@@ -199,7 +199,6 @@ fn plan<'a>(
     now: SystemTime,
 ) -> Step<'a> {
     let (waiting, elapsed) = (case.waiting(), case.elapsed(now));
-    let untried_again = || case.again(after_our_fault(case.receive_count()));
     // Nothing expires silently.
     if case.is_old(now) {
         return Step::DeadLetter;
@@ -209,20 +208,20 @@ fn plan<'a>(
         Next::Wait => case.again(schedule.pause(elapsed, failure.retry_after)),
         // Before fan-out a failure leaves the outcome with its source, whatever it is.
         Next::Return | Next::Retry if waiting.is_none() && !case.fanned_out => match &case.record.message {
-            Some(message) => Step::Return(after_our_fault(message.receive_count)),
+            Some(_) => Step::Return(case.after_our_fault()),
             // A source that keeps nothing: the whole outcome is routed at its next receive.
             None => Step::Write(first_wait(schedule, failure)),
         },
         // A fault of ours does not end a schedule.
-        Next::Return => match schedule.next_attempt(elapsed, Duration::ZERO) {
-            Some(wait) if waiting.is_some() => Step::Return(wait.min(after_our_fault(case.receive_count()))),
-            _ if waiting.is_some() => Step::Return(after_our_fault(case.receive_count())),
-            _ => Step::Write(first_wait(schedule, failure)),
-        },
+        Next::Return if waiting.is_some() => {
+            let usual = case.after_our_fault();
+            Step::Return(schedule.next_attempt(elapsed, Duration::ZERO).map_or(usual, |wait| wait.min(usual)))
+        }
+        Next::Return => Step::Write(first_wait(schedule, failure)),
         Next::Retry => match schedule.next_attempt(elapsed, failure.retry_after) {
             Some(wait) => case.again(whole_seconds(failure.no_later.map_or(wait, |latest| wait.min(latest)))),
             // What was not even tried has its last attempt still to come.
-            None if failure.code.is_untried() => untried_again(),
+            None if failure.code.is_untried() => case.again(case.after_our_fault()),
             // Back-pressure kept it from its attempts: it gets them once, as a message of its own.
             None if waiting.is_some() && elapsed > schedule.end() + LATE && !message.renewed => {
                 message.renewed = true;
@@ -266,7 +265,7 @@ async fn with_fallback<'a, 'd>(
         }
         // Nothing final follows from a look-up that fails: the copy is written next time.
         Err(error) if error.code == Code::LookupFailed && matches!(step, Step::DeadLetter) && !case.is_old(now) => {
-            Ok((case.again(after_our_fault(case.receive_count())), None))
+            Ok((case.again(case.after_our_fault()), None))
         }
         Err(error) if error.code == Code::LookupFailed => Ok((step, None)),
         Err(error) => Err(error),
@@ -341,15 +340,12 @@ async fn returned(
     wait: Duration,
     now: SystemTime,
 ) -> Report {
-    let Some(message) = &case.record.message else {
-        return Report::new(facts, &Fate::Returned(Holder::of(case.record)), Some(failure), now);
+    let next = match &case.record.message {
+        // If it cannot be hidden, it comes again when its visibility timeout ends: later, but not lost.
+        Some(message) => case.in_time(queues.hide(message, wait)).await.ok().map(|()| now + wait),
+        None => None,
     };
-    // If it cannot be hidden, it comes again when its visibility timeout ends: later, but not lost.
-    let hidden = case.in_time(queues.hide(message, wait)).await.is_ok();
-    let name = message.queue.as_ref().map(|queue| queue.name.clone());
-    let source = Holder::Queue { name, next: hidden.then(|| now + wait) };
-    let facts = report::Subject { since: message.sent, ..*facts };
-    Report::new(&facts, &Fate::Returned(source), Some(failure), now)
+    left_with_source(case, facts, failure, next, now)
 }
 
 /// What could not be written stays with its source.
@@ -364,8 +360,18 @@ async fn not_kept(
         // No other try will fit: as seldom as SQS allows.
         return returned(queues, case, facts, &failure, LONGEST_WAIT, now).await;
     }
-    let message = case.record.message.as_ref();
-    let source = Holder::of(case.record);
-    let facts = report::Subject { since: message.and_then(|message| message.sent), ..*facts };
-    Report::new(&facts, &Fate::Returned(source), Some(&failure), now)
+    left_with_source(case, facts, &failure, None, now)
+}
+
+/// `next` is when a message that was hidden comes again.
+fn left_with_source(
+    case: &Case<'_>,
+    facts: &report::Subject<'_>,
+    failure: &Failure,
+    next: Option<SystemTime>,
+    now: SystemTime,
+) -> Report {
+    let since = case.record.message.as_ref().and_then(|message| message.sent);
+    let facts = report::Subject { since, ..*facts };
+    Report::new(&facts, &Fate::Returned(Holder::of(case.record, next)), Some(failure), now)
 }

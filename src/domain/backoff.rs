@@ -52,7 +52,7 @@ impl Schedule {
             // A share of 20 % of the wait, earlier or later; it does not move the points after it.
             let share = i64::try_from(self.jitter.rotate_left(number * 5) % 255).unwrap_or(127) - 127;
             let shift = i64::try_from(wait).unwrap_or(0) * 1000 / 5 * share / 127;
-            (number, due.saturating_add_signed(shift))
+            (number, moved(due, shift))
         })
     }
 
@@ -81,15 +81,9 @@ impl Schedule {
     }
 }
 
-trait AddSigned {
-    fn saturating_add_signed(self, milliseconds: i64) -> Self;
-}
-
-impl AddSigned for Duration {
-    fn saturating_add_signed(self, milliseconds: i64) -> Self {
-        let shift = Self::from_millis(milliseconds.unsigned_abs());
-        if milliseconds < 0 { self.saturating_sub(shift) } else { self + shift }
-    }
+fn moved(time: Duration, milliseconds: i64) -> Duration {
+    let shift = Duration::from_millis(milliseconds.unsigned_abs());
+    if milliseconds < 0 { time.saturating_sub(shift) } else { time + shift }
 }
 
 /// Whole seconds, never at once, and no more than SQS takes.

@@ -41,15 +41,6 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The members of a JSON object, or why the text is none.
-pub fn members(text: &str) -> Result<Object<'_>, Problem> {
-    let object = Object::read(text);
-    match object.problem {
-        Some(problem) => Err(problem),
-        None => Ok(object),
-    }
-}
-
 /// A text without the JSON white space around it (RFC 8259, section 2, which is less than Unicode's) and without the
 /// UTF-8 byte order mark that some producers write (section 8.1 allows to ignore it).
 fn trimmed(text: &str) -> &str {
@@ -69,8 +60,11 @@ fn problem(error: &serde_json::Error) -> Problem {
 
 /// The members of a JSON object in the order in which they are written; a repeated name is there each time.
 pub fn members_as_written(text: &str) -> Result<Vec<(String, &RawValue)>, Problem> {
-    let members = members(text)?.members;
-    Ok(members.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
+    let object = Object::read(text);
+    match object.problem {
+        Some(problem) => Err(problem),
+        None => Ok(object.members.into_iter().map(|(name, value)| (name.into_owned(), value)).collect()),
+    }
 }
 
 /// Collects members one by one, so that those before an error are kept.

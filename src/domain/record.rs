@@ -90,6 +90,8 @@ pub mod attribute {
     pub const FALLBACK_SENT: &str = "outcome-fallback-sent";
     /// The destination in whose place the message's own one gets the outcome.
     pub const FALLBACK_FOR: &str = "outcome-fallback-for";
+    /// The failure's code: for people, and to select dead letters by.
+    pub const CODE: &str = "outcome-code";
 }
 
 /// Who handed the outcome over, which decides what happens to an undelivered one.
@@ -106,10 +108,8 @@ pub enum Origin {
 pub struct Message {
     /// By which a failure is reported.
     pub id: Option<String>,
-    /// Its place among the event's `Records`.
-    pub index: usize,
     pub receipt_handle: Option<String>,
-    /// Region, account and name of its queue, from the queue's ARN.
+    /// Its queue, from the queue's ARN.
     pub queue: Option<QueueName>,
     pub sent: Option<SystemTime>,
     /// How often it was received, from 1.
@@ -131,7 +131,6 @@ pub struct Orders {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueName {
-    pub region: String,
     pub account: String,
     pub name: String,
 }
@@ -139,8 +138,8 @@ pub struct QueueName {
 impl QueueName {
     /// Reads `arn:aws:sqs:REGION:ACCOUNT:NAME`.
     pub fn of_arn(arn: &str) -> Option<Self> {
-        let mut parts = arn.split(':').skip(3).map(ToOwned::to_owned);
-        Some(Self { region: parts.next()?, account: parts.next()?, name: parts.next()? })
+        let mut parts = arn.split(':').skip(4).map(ToOwned::to_owned);
+        Some(Self { account: parts.next()?, name: parts.next()? })
     }
 
     /// Whether a queue's URL is that of this queue: `https://…/ACCOUNT/NAME`.

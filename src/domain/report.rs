@@ -53,12 +53,13 @@ pub enum Holder {
 }
 
 impl Holder {
-    pub fn of(record: &Record) -> Self {
+    /// The holder of a record. `next` is when its message, if it is one, comes again.
+    pub fn of(record: &Record, next: Option<SystemTime>) -> Self {
         let queue = record.message.as_ref().and_then(|message| message.queue.as_ref());
         match record.origin {
             Origin::Direct => Self::Caller,
             Origin::Sns | Origin::EventBridge => Self::Lambda,
-            Origin::Sqs => Self::Queue { name: queue.map(|queue| queue.name.clone()), next: None },
+            Origin::Sqs => Self::Queue { name: queue.map(|queue| queue.name.clone()), next },
         }
     }
 }
@@ -153,7 +154,7 @@ impl Report {
     pub fn new(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) -> Self {
         let level = level(subject, fate, failure);
         let (next, until) = match fate {
-            Fate::Retrying { next, until, .. } => (Some(*next), Some(*until)),
+            Fate::Retrying { next, until } => (Some(*next), Some(*until)),
             Fate::Returned(Holder::Queue { next, .. }) => (*next, None),
             _ => (None, None),
         };

@@ -78,15 +78,12 @@ fn shown(id: &str) -> String {
 
 /// The deliveries of an outcome, as the document says. None at all means that there is no route.
 pub fn deliveries(document: &Document, outcome: &Outcome) -> Vec<Delivery> {
-    let to = |id: &String| match delivery(document, id) {
-        Delivery::Send(destination) => match destination.filter(outcome) {
-            Some(filter) => Delivery::Filtered(destination, filter),
-            None => Delivery::Send(destination),
+    let to = |id: &String| match document.destinations.get(id) {
+        Some(Ok(destination)) => match destination.filter(outcome) {
+            Some(filter) => Delivery::Filtered(destination.clone(), filter),
+            None => Delivery::Send(destination.clone()),
         },
-        other => match document.destinations.get(id) {
-            Some(Ok(destination)) if !destination.active => Delivery::Filtered(destination.clone(), Filter::Inactive),
-            _ => other,
-        },
+        _ => delivery(document, id),
     };
     let Some(routes) = &document.routes else {
         return document.destinations.keys().map(to).collect();

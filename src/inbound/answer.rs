@@ -84,14 +84,10 @@ pub(super) fn reports(outcomes: Vec<(Record, RecordReport)>) -> Result<Answer, I
     if outcomes.iter().any(|(_, report)| !report.acknowledged()) {
         return Err(InvocationFailed::Undelivered);
     }
-    let mut reports: Vec<_> = outcomes.into_iter().map(|(_, report)| OutcomeReport::of(report)).collect();
-    Ok(match (reports.pop(), reports.is_empty()) {
-        (Some(one), true) => Answer::One(Box::new(one)),
-        (Some(last), false) => {
-            reports.push(last);
-            Answer::Several(reports)
-        }
-        (None, _) => Answer::Several(reports),
+    let reports: Vec<_> = outcomes.into_iter().map(|(_, report)| OutcomeReport::of(report)).collect();
+    Ok(match <[_; 1]>::try_from(reports) {
+        Ok([one]) => Answer::One(Box::new(one)),
+        Err(reports) => Answer::Several(reports),
     })
 }
 

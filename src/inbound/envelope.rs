@@ -68,18 +68,16 @@ pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
         Shape::EventBridge(detail) => (Origin::EventBridge, open_part(&received, detail, "detail", 1)),
         Shape::Text(text) => (Origin::Direct, open_text(&Bytes::from(text), "$", 0)),
         Shape::Foreign(what) => return Err(UnknownShape::new(Some(what), &object)),
-        Shape::Unknown => return asked(&object).ok_or_else(|| UnknownShape::new(None, &object)),
+        // What an administrator asks by hand. No other envelope may carry it: whoever can send outcomes must not be able
+        // to make the function probe or redrive.
+        Shape::Unknown => {
+            return Request::parse(&object).map(Event::Admin).ok_or_else(|| UnknownShape::new(None, &object));
+        }
     };
     Ok(Event::Outcomes(Outcomes {
         is_batch: false,
         records: vec![Record::new(origin, None, outcome, received.clone())],
     }))
-}
-
-/// What an administrator asks by hand. No other envelope may carry it: whoever can send outcomes must not be able to
-/// make the function probe or redrive.
-fn asked(fields: &Object<'_>) -> Option<Event> {
-    Request::parse(fields).map(Event::Admin)
 }
 
 /// What a JSON text is.
@@ -163,7 +161,7 @@ fn open_records(event: &Object<'_>, items: &[&RawValue], received: &Bytes) -> Re
             }
             Source::Sqs => open_message(item, index, whole),
             Source::Other(what) => {
-                let message = is_batch.then(|| message(item, index));
+                let message = is_batch.then(|| message(item));
                 Record::new(origin, message, Err(reject(format!("Records[{index}]"), A_RECORD, what)), whole)
             }
         }
@@ -180,12 +178,12 @@ fn open_message(item: &Object<'_>, index: usize, whole: Bytes) -> Record {
         Some((body, None)) => (Err(Problem::new(path, A_TEXT).into()), whole.slice_ref(body.get().as_bytes())),
         None => (Err(Problem::new(path, format!("{A_TEXT}, but it is missing")).into()), whole),
     };
-    Record::new(Origin::Sqs, Some(message(item, index)), outcome, received)
+    Record::new(Origin::Sqs, Some(message(item)), outcome, received)
 }
 
 /// What SQS and earlier attempts wrote about a message. Each member is read by itself: `aws_lambda_events`' type takes
 /// a message as a whole or not at all, and an odd foreign attribute must not cost the message's id or destination.
-fn message(item: &Object<'_>, index: usize) -> Message {
+fn message(item: &Object<'_>) -> Message {
     let text = |name: &str| item.get(name).and_then(string);
     let inner = |name: &str| Object::read(item.get(name).map_or("{}", RawValue::get));
     let (system, attributes) = (inner("attributes"), inner("messageAttributes"));
@@ -204,7 +202,6 @@ fn message(item: &Object<'_>, index: usize) -> Message {
         fallback_for: order(attribute::FALLBACK_FOR),
     });
     message.id = text("messageId").filter(|id| !id.is_empty());
-    message.index = index;
     message.receipt_handle = text("receiptHandle");
     message.queue = text("eventSourceARN").as_deref().and_then(QueueName::of_arn);
     message.sent = number("SentTimestamp").and_then(|milliseconds| since_1970(Duration::from_millis(milliseconds)));

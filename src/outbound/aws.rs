@@ -154,7 +154,7 @@ pub(super) fn failure(code: Code, what: String, error: Option<&str>, message: Op
 
 /// Why a call failed. Several reasons share an error code and are told apart by the message's words alone; the message is
 /// not shown, because it repeats identities that are nobody's business in a log.
-fn reason(code: Option<&str>, message: Option<&str>) -> AwsReason {
+pub(super) fn reason(code: Option<&str>, message: Option<&str>) -> AwsReason {
     let Some(code) = code else { return AwsReason::NoPath };
     let message = message.unwrap_or_default().to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));

@@ -10,13 +10,13 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
 
-use super::queues::Queues;
+use super::aws::reason;
+use super::queues::{Queues, name};
 use crate::domain::admin::{DeadLetters, Groups, Redrive, Redriven, Selection};
 use crate::domain::destination::is_id;
+use crate::domain::failure::AwsReason;
 use crate::domain::record::QueueName;
-use crate::domain::record::attribute::DESTINATION;
-
-const CODE: &str = "outcome-code";
+use crate::domain::record::attribute::{CODE, DESTINATION};
 
 /// A list and a redrive end after this time: the AWS CLI gives up after 60 s and may invoke again.
 const AT_MOST: Duration = Duration::from_secs(50);
@@ -305,17 +305,13 @@ fn failed<E: ProvideErrorMetadata, R>(permission: &str, url: &str, error: &SdkEr
 /// Says what failed and, where AWS refuses it, what the function's role lacks. AWS's own message is left out: it names
 /// whole ARNs, and the permission says more.
 fn explain(permission: &str, url: &str, code: Option<&str>) -> String {
-    let queue = url.rsplit('/').next().unwrap_or_default();
-    match code {
-        None => format!("{permission} on {queue}: SQS does not answer; check the network path to it"),
-        Some(code) if code.contains("Kms") || code.contains("KMS") => {
-            format!("{permission} on {queue}: {code}; allow the function's role to use the queue's KMS key")
-        }
-        Some(code) if code.contains("AccessDenied") => {
-            format!("{permission} on {queue}: {code}; give the function's role this permission")
-        }
-        Some(code) => format!("{permission} on {queue}: {code}"),
-    }
+    let error = match (reason(code, None), code.unwrap_or_default()) {
+        (AwsReason::NoPath, _) => "SQS does not answer; check the network path to it".to_owned(),
+        (AwsReason::KmsDenied, code) => format!("{code}; allow the function's role to use the queue's KMS key"),
+        (AwsReason::AccessDenied, code) => format!("{code}; give the function's role this permission"),
+        (_, code) => code.to_owned(),
+    };
+    format!("{permission} on {}: {error}", name(url))
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ impl NewMessage<'_> {
     fn notes(&self) -> impl Iterator<Item = (&'static str, &'static str, String)> {
         let detail = self.detail.clone().filter(|text| !text.is_empty());
         [
-            self.code.map(|code| ("outcome-code", "String", code.to_owned())),
+            self.code.map(|code| (attribute::CODE, "String", code.to_owned())),
             self.status.map(|status| ("outcome-status", "Number", status.to_string())),
             self.attempt.map(|attempt| ("outcome-attempt", "Number", attempt.to_string())),
             detail.map(|text| ("outcome-detail", "String", text)),

@@ -59,7 +59,8 @@ where
             // Lambda's level filter needs `level` and an RFC 3339 `timestamp` at the top of the object.
             Format::Json => {
                 let timestamp = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
-                let message = Value::from(line.message);
+                // A string can always be written as JSON.
+                let message = serde_json::to_string(&line.message).unwrap_or_default();
                 write!(writer, "{{\"level\":\"{level}\",\"message\":{message},\"timestamp\":\"{timestamp:.3}\"")?;
                 if !line.fields.is_empty() {
                     write!(writer, ",{}", line.fields)?;
@@ -79,13 +80,10 @@ struct Line {
     fields: String,
 }
 
-impl Line {
-    fn add(&mut self, name: &str, value: impl Into<Value>) {
-        if !self.fields.is_empty() {
-            self.fields.push(',');
-        }
-        let _ = write!(self.fields, "\"{name}\":{}", value.into());
-    }
+/// Adds a member to the inside of a JSON object.
+pub(super) fn add(fields: &mut String, name: &str, value: &str) {
+    let comma = if fields.is_empty() { "" } else { "," };
+    let _ = write!(fields, "{comma}\"{name}\":{}", Value::from(value));
 }
 
 impl Visit for Line {
@@ -93,7 +91,7 @@ impl Visit for Line {
         if field.name() == "message" {
             let _ = write!(self.message, "{value:?}");
         } else {
-            self.add(field.name(), format!("{value:?}"));
+            add(&mut self.fields, field.name(), &format!("{value:?}"));
         }
     }
 
@@ -104,7 +102,7 @@ impl Visit for Line {
             "fields" => self
                 .fields
                 .push_str(value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default()),
-            name => self.add(name, value),
+            name => add(&mut self.fields, name, value),
         }
     }
 }

@@ -2,9 +2,7 @@
 //!
 //! Lambda Managed Instances run several invocations in one process, so it belongs to the task and not to the process.
 
-use std::fmt::Write as _;
-
-use serde_json::Value;
+use super::format::add;
 
 tokio::task_local! {
     static CURRENT: Invocation;
@@ -26,14 +24,10 @@ impl Invocation {
 
     /// Adds the names to a line's fields, the inside of a JSON object; none outside an invocation.
     pub(super) fn add_to(fields: &mut String) {
-        let mut add = |name: &str, value: &str| {
-            let comma = if fields.is_empty() { "" } else { "," };
-            let _ = write!(fields, "{comma}\"{name}\":{}", Value::from(value));
-        };
         let _ = CURRENT.try_with(|invocation| {
-            add("request_id", &invocation.request_id);
+            add(fields, "request_id", &invocation.request_id);
             if let Some(id) = &invocation.xray_trace_id {
-                add("xray_trace_id", id);
+                add(fields, "xray_trace_id", id);
             }
         });
     }

@@ -54,6 +54,8 @@ impl fmt::Display for Place {
 /// A place, ready to be asked.
 pub struct Registry {
     store: Store,
+    /// The place, as lines name it.
+    name: String,
     documents: Cache<Arc<Document>>,
     secrets: Secrets,
     ttl: Duration,
@@ -98,6 +100,7 @@ impl Registry {
         let secrets_manager = Arc::new(Service::new(aws, LOOK_UPS, aws_sdk_secretsmanager::Client::new));
         let text = |source| Store::Text { source, last: Mutex::default() };
         let references = aws.region().map(|_| secrets_manager.clone());
+        let name = place.to_string();
         let own = if let Place::Secret(id) = &place { Some(id.clone()) } else { None };
         let store = match place {
             Place::Single(destination) => Store::Single(destination),
@@ -109,7 +112,7 @@ impl Registry {
         };
         let documents =
             Cache::new("the destinations", ttl, |document: &Arc<Document>| 1024 * (1 + document.destinations.len()));
-        Self { store, documents, secrets: Secrets::new(references, ttl, own), ttl }
+        Self { store, name, documents, secrets: Secrets::new(references, ttl, own), ttl }
     }
 
     /// The deliveries of an outcome; none at all means that there is no route.
@@ -172,8 +175,7 @@ impl Registry {
 
     async fn refreshed_document(&self, id: &str) -> Result<Arc<Document>, LookupError> {
         let cached = match &self.store {
-            Store::Single(_) => self.document("", self.ttl).await,
-            Store::Text { .. } => self.documents.refresh("", self.read("")).await,
+            Store::Single(_) | Store::Text { .. } => self.documents.refresh("", self.read("")).await,
             Store::Table { dynamodb, table } => {
                 let look_up = Box::pin(self.read_one(dynamodb, table, id, true));
                 self.documents.refresh(&format!("destination#{id}"), look_up).await
@@ -184,10 +186,7 @@ impl Registry {
 
     async fn document(&self, detection_id: &str, max_age: Duration) -> Result<Cached<Arc<Document>>, LookupError> {
         let key = match &self.store {
-            Store::Single(destination) => {
-                return Ok(Cached { value: Arc::new(Document::single(destination.clone())), stale: None });
-            }
-            Store::Text { .. } => String::new(),
+            Store::Single(_) | Store::Text { .. } => String::new(),
             Store::Table { .. } => format!("route#{detection_id}"),
         };
         self.documents.get(&key, max_age, self.read(detection_id)).await
@@ -201,7 +200,7 @@ impl Registry {
         consistent: bool,
     ) -> Result<Arc<Document>, LookupError> {
         let document = dynamodb::read_one(dynamodb, table, id, consistent).await?;
-        say_problems(&format!("the table {table}"), &document);
+        self.say_problems(&document);
         Ok(Arc::new(document))
     }
 
@@ -211,15 +210,14 @@ impl Registry {
             Store::Table { dynamodb, table } => {
                 // Boxed: the SDK's futures are large, and most look-ups do without them.
                 let document = Box::pin(dynamodb::read(dynamodb, table, detection_id)).await?;
-                say_problems(&format!("the table {table}"), &document);
+                self.say_problems(&document);
                 Ok(Arc::new(document))
             }
             Store::Text { source, last } => {
-                let (name, text) = match source {
-                    TextSource::File(path) => (format!("the file {}", path.display()), read_file(path).await?),
+                let text = match source {
+                    TextSource::File(path) => self.read_file(path).await?,
                     TextSource::Secret { secrets_manager, id } => {
-                        let text = Box::pin(secrets::read(secrets_manager, id, Code::LookupFailed)).await?;
-                        (format!("the secret {id}"), text)
+                        Box::pin(secrets::read(secrets_manager, id, Code::LookupFailed)).await?
                     }
                 };
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -229,31 +227,34 @@ impl Registry {
                 }
                 let document = Document::parse(text.expose_secret().as_bytes()).map_err(|problems| {
                     LookupError::new(
-                        &*name,
+                        &*self.name,
                         format!("it is not a destinations document: {}", sentence(&problems)),
                         "correct what is named",
                     )
                 })?;
-                say_problems(&name, &document);
+                self.say_problems(&document);
                 let document = Arc::new(document);
                 *last = Some((text, document.clone()));
                 Ok(document)
             }
         }
     }
-}
 
-/// A destinations document in a file beside the function.
-async fn read_file(path: &Path) -> Result<SecretString, LookupError> {
-    let failed = |problems: String| {
-        LookupError::new(
-            format!("the file {}", path.display()),
-            problems,
-            "put a readable document there (DESTINATIONS)",
-        )
-    };
-    let bytes = tokio::fs::read(path).await.map_err(|error| failed(format!("it cannot be read: {}", error.kind())))?;
-    String::from_utf8(bytes).map(SecretString::from).map_err(|_| failed("it is not UTF-8 text".to_owned()))
+    /// A destinations document in a file beside the function.
+    async fn read_file(&self, path: &Path) -> Result<SecretString, LookupError> {
+        let failed =
+            |problems: String| LookupError::new(&*self.name, problems, "put a readable document there (DESTINATIONS)");
+        let bytes =
+            tokio::fs::read(path).await.map_err(|error| failed(format!("it cannot be read: {}", error.kind())))?;
+        String::from_utf8(bytes).map(SecretString::from).map_err(|_| failed("it is not UTF-8 text".to_owned()))
+    }
+
+    fn say_problems(&self, document: &Document) {
+        let problems = document.problems();
+        if !problems.is_empty() {
+            telemetry::document_problems(&self.name, &problems);
+        }
+    }
 }
 
 /// stale-if-error (RFC 5861): a stale entry is delivered to, and never a reason to dead-letter.
@@ -263,12 +264,5 @@ fn unless_stale(delivery: Delivery, stale: Option<&LookupError>) -> Delivery {
             Delivery::Failed { destination, failure: error.0.clone() }
         }
         (delivery, _) => delivery,
-    }
-}
-
-fn say_problems(name: &str, document: &Document) {
-    let problems = document.problems();
-    if !problems.is_empty() {
-        telemetry::document_problems(name, &problems);
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that is configured, read at once: for a check, never for an outcome.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ impl Registry {
         }
         Ok(Survey {
             destinations: document.destinations.len(),
-            routes: document.routes.as_ref().map_or(0, std::collections::BTreeMap::len),
+            routes: document.routes.as_ref().map_or(0, BTreeMap::len),
             problems,
             without_route: without_route(&document),
             targets,
