@@ -6,6 +6,8 @@
 mod batches;
 mod cold;
 mod counts;
+#[path = "../../tests/support/dynamodb.rs"]
+mod dynamodb;
 mod figures;
 mod floor;
 mod function;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
+use crate::dynamodb::attribute;
 use crate::setup::Setup;
 
 /// The server. It ends with this value.
@@ -89,20 +90,5 @@ impl Moto {
             .unwrap();
         let answer = sender.send_request(request).await.unwrap();
         assert!(answer.status().is_success(), "{target}: {}", answer.status());
-    }
-}
-
-/// DynamoDB's typed form of a JSON value.
-fn attribute(value: &Value) -> Value {
-    match value {
-        Value::Null => json!({ "NULL": true }),
-        Value::Bool(value) => json!({ "BOOL": value }),
-        Value::Number(number) => json!({ "N": number.to_string() }),
-        Value::String(text) => json!({ "S": text }),
-        Value::Array(items) => json!({ "L": items.iter().map(attribute).collect::<Vec<_>>() }),
-        Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| (name.clone(), attribute(value)));
-            json!({ "M": members.collect::<serde_json::Map<_, _>>() })
-        }
     }
 }

@@ -453,7 +453,7 @@ async fn an_endless_success_is_read_for_a_second_or_64_kib() {
     let function = trickle.function(30).await;
     let took = delivered(&function).await;
     assert!((Duration::from_secs(1)..Duration::from_millis(1800)).contains(&took), "{took:?}");
-    let results: Vec<_> = function.log().await.into_iter().filter(|line| line.get("result").is_some()).collect();
+    let results = function.results().await;
     assert!(results[0]["total_ms"].as_u64().unwrap() < 500, "it is delivered by its head: {results:?}");
 
     let flood = Writer::start(|mut stream| {
@@ -492,7 +492,7 @@ async fn bytes_left_over_from_another_answer_lose_no_alert() {
     let function = OwnRuntime::start(local(&receiver.url())).await;
     function.invoke(&sample("sqs.json"), Duration::from_secs(30)).await;
     function.invoke(&sample("sqs.json"), Duration::from_secs(30)).await;
-    let results: Vec<_> = function.log().await.into_iter().filter(|line| line.get("result").is_some()).collect();
+    let results = function.results().await;
     assert_eq!(results[0]["result"], "delivered");
     // On a connection of its own it would be a malformed response, which is dead-lettered.
     assert_readable(&results[1], "connection_lost");
@@ -511,7 +511,7 @@ async fn a_connection_that_closes_under_a_request_has_no_second_try() {
     for _ in 0..2 {
         function.invoke(&sample("sqs.json"), Duration::from_secs(30)).await;
     }
-    let results: Vec<_> = function.log().await.into_iter().filter(|line| line.get("result").is_some()).collect();
+    let results = function.results().await;
     assert_eq!(results[0]["result"], "delivered");
     assert_readable(&results[1], "connection_lost");
     assert_eq!(receiver.requests().len(), 2);
@@ -559,7 +559,7 @@ async fn an_early_413_is_heard_although_the_body_is_not_read() {
         for _ in 0..20 {
             function.invoke(&outcome, Duration::from_secs(30)).await;
         }
-        let results: Vec<_> = function.log().await.into_iter().filter(|line| line.get("result").is_some()).collect();
+        let results = function.results().await;
         assert_eq!(results.len(), 20);
         let heard = results.iter().filter(|line| line["status"] == 413).count();
         println!(

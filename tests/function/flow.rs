@@ -231,9 +231,9 @@ impl Flow {
         self.tap.writes.lock().unwrap().clear();
         let told = self.runtime.invoke(&json!({ "Records": records }).to_string(), left).await;
         assert_eq!(told.kind, "response", "{told:?}");
-        let log = self.runtime.log().await;
-        let seen = self.lines.swap(log.len(), Ordering::SeqCst);
-        let lines = log.into_iter().skip(seen).filter(|line| line.get("result").is_some()).collect();
+        let results = self.runtime.results().await;
+        let seen = self.lines.swap(results.len(), Ordering::SeqCst);
+        let lines = results.into_iter().skip(seen).collect();
         let failed = told.body["batchItemFailures"].as_array().unwrap().len();
         Done { failed, lines, writes: self.tap.writes.lock().unwrap().clone() }
     }

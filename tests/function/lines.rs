@@ -181,12 +181,8 @@ fn named(name: &str, line: Value) -> (String, Value) {
     (name.to_owned(), line)
 }
 
-async fn results(runtime: &OwnRuntime) -> Vec<Value> {
-    runtime.log().await.into_iter().filter(|line| line.get("result").is_some()).collect()
-}
-
 async fn first_result(runtime: &OwnRuntime) -> Value {
-    results(runtime).await.remove(0)
+    runtime.results().await.remove(0)
 }
 
 /// Destinations of one function that fail, each in its own way.
@@ -611,7 +607,7 @@ async fn of_sources_without_queues() -> Lines {
     let mut lines = Lines::new();
     for (name, event) in [("caller", "matched.json"), ("lambda", "sns.json"), ("queue", "sqs.json")] {
         runtime.invoke(&sample(event), LONG).await;
-        lines.push((format!("returned-to-{name}"), results(&runtime).await.pop().unwrap()));
+        lines.push((format!("returned-to-{name}"), runtime.results().await.pop().unwrap()));
     }
     lines
 }

@@ -158,7 +158,7 @@ async fn a_secret_that_does_not_come_holds_up_no_other_delivery() {
     let told = runtime.invoke(&example(), Duration::from_secs(8)).await;
     assert_eq!(told.kind, "error");
     assert_eq!(receiver.requests().len(), 1);
-    let results: Vec<_> = runtime.log().await.into_iter().filter(|line| line.get("result").is_some()).collect();
+    let results = runtime.results().await;
     let seen: Vec<_> = results.iter().map(|line| (line["destination"].as_str(), line["result"].as_str())).collect();
     assert_eq!(seen, [(Some("plain"), Some("delivered")), (Some("keyed"), Some("returned"))]);
 }

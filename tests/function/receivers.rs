@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::support::receiver::{Receiver, Reply, Request};
-use super::support::runtime::{Function, document, free_port, http_post_with, local};
+use super::support::runtime::{Function, Log, document, free_port, http_post_with, local};
 use super::support::samples::sample;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -35,7 +34,7 @@ fn node() -> String {
 struct Example {
     _child: Child,
     port: u16,
-    lines: Arc<Mutex<Vec<String>>>,
+    log: Log,
 }
 
 impl Example {
@@ -60,17 +59,10 @@ impl Example {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{program}: {error}; run `make tools`"));
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-        let sink = lines.clone();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = output.next_line().await {
-                sink.lock().unwrap().push(line);
-            }
-        });
+        let log = Log::of(&mut child);
         for _ in 0..1200 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Self { _child: child, port, lines };
+                return Self { _child: child, port, log };
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
@@ -84,7 +76,7 @@ impl Example {
     /// How many of its lines so far have this in them.
     async fn count(&self, text: &str) -> usize {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        self.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+        self.log.output().await.lines().filter(|line| line.contains(text)).count()
     }
 
     /// POSTs a body, under the signature of another where that differs; the answer's status.

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
 
+use super::dynamodb::attribute;
 use super::receiver::read_request;
 use super::runtime::{free_port, http_post_with, vars};
 
@@ -258,20 +259,6 @@ pub(crate) fn variables(port: u16, place: &str) -> Vec<(String, String)> {
 fn token() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     format!("{:032}", COUNT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// DynamoDB's typed form of a JSON value.
-pub(crate) fn attribute(value: &Value) -> Value {
-    match value {
-        Value::Null => json!({ "NULL": true }),
-        Value::Bool(value) => json!({ "BOOL": value }),
-        Value::Number(number) => json!({ "N": number.to_string() }),
-        Value::String(text) => json!({ "S": text }),
-        Value::Array(items) => json!({ "L": items.iter().map(attribute).collect::<Vec<_>>() }),
-        Value::Object(members) => {
-            json!({ "M": members.iter().map(|(name, value)| (name.clone(), attribute(value))).collect::<serde_json::Map<_, _>>() })
-        }
-    }
 }
 
 /// The document's entries as items of a table that is replicated, so that DynamoDB adds an attribute to each.

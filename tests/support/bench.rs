@@ -75,7 +75,7 @@ impl Bench {
     }
 
     pub(crate) async fn results(&self) -> Vec<Value> {
-        self.runtime.log().await.into_iter().filter(|line| line.get("result").is_some()).collect()
+        self.runtime.results().await
     }
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod authority;
 pub(crate) mod aws;
 pub(crate) mod bench;
+pub(crate) mod dynamodb;
 pub(crate) mod network;
 pub(crate) mod receiver;
 pub(crate) mod runtime;

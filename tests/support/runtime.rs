@@ -2,6 +2,7 @@
 //! RIE cannot do what a test needs (parallel invocations, trace ids, chosen deadlines).
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_detection-outcome-handler");
 pub(crate) struct Function {
     _child: Child,
     rie: String,
-    lines: Arc<Mutex<Vec<String>>>,
+    log: Log,
 }
 
 /// Variables that every test sets: receivers are on loopback.
@@ -67,16 +68,64 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-fn collect(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-    let sink = lines.clone();
-    tokio::spawn(async move {
-        while let Ok(Some(line)) = output.next_line().await {
-            sink.lock().unwrap().push(line);
-        }
-    });
-    lines
+/// What a program has written to its standard output so far.
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn of(child: &mut Child) -> Self {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let sink = lines.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = output.next_line().await {
+                sink.lock().unwrap().push(line);
+            }
+        });
+        Self(lines)
+    }
+
+    /// Everything, byte for byte.
+    pub(crate) async fn output(&self) -> String {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        self.0.lock().unwrap().join("\n")
+    }
+
+    /// The function's lines; each must be one JSON object with the message first.
+    pub(crate) async fn log(&self) -> Vec<Value> {
+        parse_log(&self.output().await)
+    }
+
+    /// The lines that tell what became of a delivery or record.
+    pub(crate) async fn results(&self) -> Vec<Value> {
+        self.having("result").await
+    }
+
+    /// The lines of invocations: all but those of the cold start.
+    pub(crate) async fn invocation_lines(&self) -> Vec<Value> {
+        self.having("request_id").await
+    }
+
+    async fn having(&self, field: &str) -> Vec<Value> {
+        let mut log = self.log().await;
+        log.retain(|line| line.get(field).is_some());
+        log
+    }
+}
+
+impl Deref for Function {
+    type Target = Log;
+
+    fn deref(&self) -> &Log {
+        &self.log
+    }
+}
+
+impl Deref for OwnRuntime {
+    type Target = Log;
+
+    fn deref(&self) -> &Log {
+        &self.log
+    }
 }
 
 impl Function {
@@ -100,14 +149,14 @@ impl Function {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let lines = collect(&mut child);
+        let log = Log::of(&mut child);
         for _ in 0..200 {
             if TcpStream::connect(&rie_address).await.is_ok() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        Self { _child: child, rie: rie_address, lines }
+        Self { _child: child, rie: rie_address, log }
     }
 
     /// Invokes the function and returns what the caller gets: an answer, or an error with `errorMessage`.
@@ -117,37 +166,6 @@ impl Function {
         serde_json::from_slice(&body)
             .unwrap_or_else(|_| panic!("HTTP {status}, no JSON: {}", String::from_utf8_lossy(&body)))
     }
-
-    /// Everything on standard output so far, byte for byte.
-    pub(crate) async fn output(&self) -> String {
-        tokio::time::sleep(Duration::from_millis(60)).await;
-        self.lines.lock().unwrap().join("\n")
-    }
-
-    /// The log lines of ours so far; each must be one JSON object with the message first.
-    pub(crate) async fn log(&self) -> Vec<Value> {
-        parse_log(&self.output().await)
-    }
-
-    /// The lines that tell what became of a delivery or record.
-    pub(crate) async fn results(&self) -> Vec<Value> {
-        results(self.log().await)
-    }
-
-    /// The lines of invocations: all but those of the cold start.
-    pub(crate) async fn invocation_lines(&self) -> Vec<Value> {
-        of_invocations(self.log().await)
-    }
-}
-
-fn results(mut log: Vec<Value>) -> Vec<Value> {
-    log.retain(|line| line.get("result").is_some());
-    log
-}
-
-fn of_invocations(mut log: Vec<Value>) -> Vec<Value> {
-    log.retain(|line| line.get("request_id").is_some());
-    log
 }
 
 pub(crate) fn parse_log(output: &str) -> Vec<Value> {
@@ -231,7 +249,7 @@ struct Api {
 pub(crate) struct OwnRuntime {
     child: Mutex<Child>,
     api: Arc<Api>,
-    lines: Arc<Mutex<Vec<String>>>,
+    log: Log,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -266,8 +284,8 @@ impl OwnRuntime {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let lines = collect(&mut child);
-        Self { child: Mutex::new(child), api, lines, server }
+        let log = Log::of(&mut child);
+        Self { child: Mutex::new(child), api, log, server }
     }
 
     /// Hands over an event with a deadline that is `left` away.
@@ -334,26 +352,7 @@ impl OwnRuntime {
     /// Everything on standard output, when the process is ending.
     pub(crate) async fn lines_at_its_end(&self) -> Vec<String> {
         self.ended().await;
-        std::mem::take(&mut self.lines.lock().unwrap())
-    }
-
-    pub(crate) async fn output(&self) -> String {
-        tokio::time::sleep(Duration::from_millis(60)).await;
-        self.lines.lock().unwrap().join("\n")
-    }
-
-    pub(crate) async fn log(&self) -> Vec<Value> {
-        parse_log(&self.output().await)
-    }
-
-    /// The lines that tell what became of a delivery or record.
-    pub(crate) async fn results(&self) -> Vec<Value> {
-        results(self.log().await)
-    }
-
-    /// The lines of invocations: all but those of the cold start.
-    pub(crate) async fn invocation_lines(&self) -> Vec<Value> {
-        of_invocations(self.log().await)
+        std::mem::take(&mut self.log.0.lock().unwrap())
     }
 }
 
