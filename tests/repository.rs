@@ -239,3 +239,20 @@ fn workflows_pin_their_actions_by_commit() {
     }
     assert!(pinned > 0);
 }
+
+#[test]
+fn every_python_package_is_pinned_by_hash() {
+    let makefile = read("Makefile");
+    let lists = makefile.split("\nREQUIREMENTS := ").nth(1).unwrap().lines().next().unwrap();
+    for list in lists.split(' ') {
+        let locked = read(&format!("{list}.txt"));
+        let entries: Vec<_> = locked.replace("\\\n", "").lines().map(ToOwned::to_owned).collect();
+        for entry in &entries {
+            assert!(entry.contains("==") && entry.contains(" --hash=sha256:"), "{list}.txt: {entry}");
+        }
+        for wanted in read(&format!("{list}.in")).lines().filter(|line| !line.starts_with('#')) {
+            let is_locked = entries.iter().any(|entry| entry.starts_with(&format!("{wanted} ")));
+            assert!(is_locked, "{list}.txt lacks {wanted}: run `make requirements`");
+        }
+    }
+}
