@@ -37,6 +37,12 @@ impl Shown<'_> {
         )
     }
 
+    /// CPU of a warm delivery ÷ three bare exchanges: next, POST, answer.
+    fn floors(&self, name: &str) -> Option<f64> {
+        let cpu = |name: &str| self.0.get(&format!("warm.{name}.cpu.median"));
+        Some(cpu(name)? / (2.0 * cpu("floor.http")? + cpu("floor.https")?))
+    }
+
     fn median(&self, name: &str, unit: f64, digits: usize) -> String {
         format!(
             "{} ({})",
@@ -99,36 +105,34 @@ type Goal<'a> = (&'a str, Option<f64>, f64, f64, &'a str, usize);
 fn goals(text: &mut String, figures: &Figures) {
     let shown = Shown(figures);
     let get = |name: &str| figures.get(name);
-    let minus = |a: &str, b: &str| Some(get(a)? - get(b)?);
-    let rows: [Goal<'_>; 16] = [
+    let ideal =
+        |size: u32| shown.ratio(&format!("batch.{size}.function.median"), &format!("batch.{size}.function.ideal"));
+    let peer = |name: &str| shown.ratio("warm.function.https.cpu.median", &format!("warm.{name}.https.cpu.median"));
+    let init = shown.ratio("start.function.file.warm.init.min", "start.hello.file.warm.init.min");
+    let failing = get("ir.failing.4k").zip(get("ir.warm.direct")).map(|(failing, usual)| failing - usual);
+    let together = |costs: Option<[f64; 3]>| costs.map(|costs| costs.iter().sum());
+    let rows: [Goal<'_>; 23] = [
         ("init with a file ÷ hello world, instructions", shown.ratio("ir.init.file", "ir.init.hello"), 2.0, 1.0, "", 2),
+        ("init with a file ÷ hello world, least time", init, 1.45, 1.0, "", 2),
         ("first HTTPS delivery, file", get("ir.first.file"), 3.0e6, 1e6, " M instructions", 2),
         ("first HTTPS delivery, secret", get("ir.first.secret"), 4.5e6, 1e6, " M instructions", 2),
         ("warm delivery, direct", get("ir.warm.direct"), 230e3, 1e3, " k instructions", 0),
         ("warm delivery, SQS batch of 10, each", get("ir.warm.sqs.10"), 245e3, 1e3, " k instructions", 0),
-        (
-            "delivery that fails with 4 KiB, beyond one that succeeds",
-            minus("ir.failing.4k", "ir.warm.direct"),
-            1e6,
-            1e3,
-            " k instructions",
-            0,
-        ),
-        ("line of a delivery", get("bytes.line.delivered"), 620.0, 1.0, " bytes", 0),
-        ("line of a retry", get("bytes.line.retrying"), 800.0, 1.0, " bytes", 0),
+        ("delivery that fails with 4 KiB, beyond one that succeeds", failing, 1e6, 1e3, " k instructions", 0),
+        ("warm delivery, direct ÷ three bare exchanges, CPU", shown.floors("function.https"), 1.6, 1.0, "", 2),
+        ("the same, SQS batch of 10, each", shown.floors("function.https.sqs.10"), 1.1, 1.0, "", 2),
+        ("warm delivery, direct ÷ Python, CPU", peer("python"), 1.0 / 7.0, 1.0, "", 3),
+        ("warm delivery, direct ÷ Node.js, CPU", peer("node"), 1.0 / 25.0, 1.0, "", 3),
+        ("batch of 10 ÷ ideal, time", ideal(10), 1.05, 1.0, "", 3),
+        ("batch of 100 ÷ ideal, time", ideal(100), 1.1, 1.0, "", 3),
+        ("batch of 1,000 ÷ ideal, time", ideal(1000), 1.1, 1.0, "", 3),
         ("archive that is deployed", get("bytes.zip"), 2.9e6, 1e6, " MB", 2),
         ("memory after the first HTTPS delivery", get("start.function.file.warm.rss.median"), 8.5e6, 1e6, " MB", 1),
         ("memory, batch of 1,000, at most", get("batch.1000.function.rss"), 22e6, 1e6, " MB", 1),
-        ("batch of 10 ÷ ideal", shown.ratio("batch.10.function.median", "batch.10.function.ideal"), 1.06, 1.0, "", 3),
-        ("batch of 100 ÷ ideal", shown.ratio("batch.100.function.median", "batch.100.function.ideal"), 1.2, 1.0, "", 3),
-        (
-            "batch of 1,000 ÷ ideal",
-            shown.ratio("batch.1000.function.median", "batch.1000.function.ideal"),
-            1.3,
-            1.0,
-            "",
-            3,
-        ),
+        ("line of a delivery", get("bytes.line.delivered"), 620.0, 1.0, " bytes", 0),
+        ("line of a retry", get("bytes.line.retrying"), 800.0, 1.0, " bytes", 0),
+        ("a million deliveries in batches of 10", together(delivered(figures, 10.0)), 0.9, 1.0, " USD", 2),
+        ("a million dead letters after 12 attempts", together(dead_lettered(figures)), 12.0, 1.0, " USD", 2),
         (
             "all receivers down at 7 % of a CPU: connections to SQS",
             get("outage.down.throttled.connections"),
@@ -230,12 +234,10 @@ fn warm(text: &mut String, figures: &Figures) {
     }
     let _ = writeln!(text, "| floor: one exchange, HTTP | {} | |", shown.median("warm.floor.http.cpu", 1.0, 1));
     let _ = writeln!(text, "| floor: one exchange, HTTPS | {} | |", shown.median("warm.floor.https.cpu", 1.0, 1));
-    let cpu = |name: &str| figures.get(&format!("warm.{name}.cpu.median"));
-    let floors = |name: &str| Some(cpu(name)? / (2.0 * cpu("floor.http")? + cpu("floor.https")?));
     let _ = writeln!(
         text,
         "\nFunction ÷ its three exchanges: {}; ÷ Python {}, ÷ Node.js {}; 10,000 destinations ÷ one: {}. Memory after {} deliveries: {} MB.",
-        Shown::with(floors("function.https"), |value| format!("{value:.2}")),
+        Shown::with(shown.floors("function.https"), |value| format!("{value:.2}")),
         shown.share("warm.function.https.cpu.median", "warm.python.https.cpu.median"),
         shown.share("warm.function.https.cpu.median", "warm.node.https.cpu.median"),
         Shown::with(shown.ratio("warm.registry.10000.cpu.median", "warm.registry.1.cpu.median"), |value| format!(
@@ -312,33 +314,56 @@ mod price {
     pub(super) const LAMBDA_GB_SECOND: f64 = 0.000_016_666_7;
 }
 
-fn money(text: &mut String, figures: &Figures) {
+/// Logs, SQS and Lambda of a million deliveries in batches: an outcome is sent once, a batch received and deleted once.
+fn delivered(figures: &Figures, batch: f64) -> Option<[f64; 3]> {
+    let logs = gigabytes(figures.get("bytes.line.delivered")?) * price::LOG_GIGABYTE;
+    let wall = if batch > 1.0 { "batch.10.function.median" } else { "fanout.1.median" };
+    Some([logs, (1.0 + 2.0 / batch) * price::SQS_MILLION, invocations(figures.get(wall)?, batch)])
+}
+
+/// The same of a million deliveries that are tried 12 times and dead-lettered, in batches of 10: each is written to the
+/// retry queue, received 11 times, hidden after each of them but the last, and written to the dead-letter queue.
+fn dead_lettered(figures: &Figures) -> Option<[f64; 3]> {
+    let [_, sent, once] = delivered(figures, 10.0)?;
+    let logs = 12.0 * gigabytes(figures.get("bytes.line.retrying")?) * price::LOG_GIGABYTE;
+    let kept = 1.0 + 11.0 / 10.0 + 10.0 + 1.0 + 1.0 / 10.0;
+    Some([logs, sent + kept * price::SQS_MILLION, 12.0 * once])
+}
+
+/// A million lines.
+fn gigabytes(line: f64) -> f64 {
+    line * 1e6 / 1e9
+}
+
+/// A million records in batches that take so long each.
+fn invocations(milliseconds: f64, batch: f64) -> f64 {
     /// What the template gives the function.
     const GIGABYTES: f64 = 0.25;
+    let seconds = 1e6 * milliseconds / 1e3 / batch;
+    price::LAMBDA_MILLION / batch + seconds * GIGABYTES * price::LAMBDA_GB_SECOND
+}
+
+fn money(text: &mut String, figures: &Figures) {
     let _ = write!(
         text,
         "\n### Money\n\nPer million deliveries in USD, us-east-1, x86, 256 MB, receivers that take 50 ms; prices of {}: log ingestion {} a GB,\n\
          SQS {} and Lambda {} a million requests, Lambda {} a GB-second. Each outcome is sent to SQS once and has one\n\
-         destination; a batch is received once and deleted once. Lambda's own log lines, a failure's SQS calls and the\n\
-         free tier are not in it.\n\n| | logs | SQS | Lambda | together |\n|---|---:|---:|---:|---:|\n",
+         destination; a batch is received once and deleted once. Lambda's own log lines, empty receives and the free tier\n\
+         are not in it.\n\n| | logs | SQS | Lambda | together |\n|---|---:|---:|---:|---:|\n",
         price::PRICED,
         price::LOG_GIGABYTE,
         price::SQS_MILLION,
         price::LAMBDA_MILLION,
         price::LAMBDA_GB_SECOND,
     );
-    let logs = figures.get("bytes.line.delivered").map(|bytes| bytes * 1e6 / 1e9 * price::LOG_GIGABYTE);
-    for (label, size, wall) in
-        [("batches of 10", 10.0, "batch.10.function.median"), ("batches of 1", 1.0, "fanout.1.median")]
-    {
-        let invocations = 1.0 / size;
-        let sqs = (1.0 + 2.0 * invocations) * price::SQS_MILLION;
-        let lambda = figures.get(wall).map(|milliseconds| {
-            let seconds = invocations * 1e6 * milliseconds / 1e3;
-            invocations * price::LAMBDA_MILLION + seconds * GIGABYTES * price::LAMBDA_GB_SECOND
-        });
-        let show = |value| Shown::with(value, |value| format!("{value:.2}"));
-        let together = logs.zip(lambda).map(|(logs, lambda)| logs + sqs + lambda);
-        let _ = writeln!(text, "| {label} | {} | {sqs:.2} | {} | {} |", show(logs), show(lambda), show(together));
+    for (label, costs) in [
+        ("delivered, batches of 10", delivered(figures, 10.0)),
+        ("delivered, batches of 1", delivered(figures, 1.0)),
+        ("dead-lettered after 12 attempts, each answered with 503, batches of 10", dead_lettered(figures)),
+    ] {
+        let show = |cost: Option<f64>| Shown::with(cost, |cost| format!("{cost:.2}"));
+        let [logs, sqs, lambda] = [0, 1, 2].map(|term| show(costs.map(|costs| costs[term])));
+        let together = show(costs.map(|costs| costs.iter().sum()));
+        let _ = writeln!(text, "| {label} | {logs} | {sqs} | {lambda} | {together} |");
     }
 }

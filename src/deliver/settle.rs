@@ -150,15 +150,29 @@ pub(super) async fn settle(
         };
         return Report::new(&facts, &fate, Some(failure), now);
     };
+    // Boxed: most of a batch waits for its slot, and should take little memory meanwhile.
+    Box::pin(keep(app, queues, &case, to, facts, failure, now)).await
+}
+
+/// Keeps what was not delivered, in a queue of ours or where it came from.
+async fn keep<'b>(
+    app: &App,
+    queues: &Queues,
+    case: &Case<'b>,
+    to: Option<&'b Destination>,
+    mut facts: report::Subject<'b>,
+    failure: &Failure,
+    now: SystemTime,
+) -> Report {
     let schedule = case.schedule(app);
-    let mut message = new_message(&case, failure, facts.attempt);
-    let step = plan(&case, schedule, failure, &mut message, now);
-    let step = match Box::pin(with_fallback(app, queues, &case, to, failure, &mut message, step, now)).await {
+    let mut message = new_message(case, failure, facts.attempt);
+    let step = plan(case, schedule, failure, &mut message, now);
+    let step = match with_fallback(app, queues, case, to, failure, &mut message, step, now).await {
         Ok((step, fallback)) => {
             facts.fallback = fallback;
             step
         }
-        Err(error) => return not_kept(queues, &case, &facts, error.not_kept(Some(failure)), now).await,
+        Err(error) => return not_kept(queues, case, &facts, error.not_kept(Some(failure)), now).await,
     };
     let (fate, written) = match step {
         Step::Hide(waiting, wait) => {
@@ -177,7 +191,7 @@ pub(super) async fn settle(
             };
             (fate, case.in_time(queues.dead_letter(&message)).await)
         }
-        Step::Return(wait) => return returned(queues, &case, &facts, failure, wait, now).await,
+        Step::Return(wait) => return returned(queues, case, &facts, failure, wait, now).await,
     };
     match written {
         Ok(()) => {
@@ -186,7 +200,7 @@ pub(super) async fn settle(
             report.acknowledged = !matches!(step, Step::Hide(..));
             report
         }
-        Err(error) => not_kept(queues, &case, &facts, error.not_kept(Some(failure)), now).await,
+        Err(error) => not_kept(queues, case, &facts, error.not_kept(Some(failure)), now).await,
     }
 }
 
@@ -255,7 +269,7 @@ async fn with_fallback<'a, 'd>(
         };
         return Ok((step, None));
     }
-    match case.in_time(Box::pin(write_copy(app, queues, case, fallback, now))).await {
+    match case.in_time(write_copy(app, queues, case, fallback, now)).await {
         Ok(false) => Ok((step, None)),
         Ok(true) => {
             // From now on its messages say so: a successor takes the place of the one that waits.

@@ -314,11 +314,11 @@ reasons! {
     Deleted "deleted": "it is marked for deletion" => "restore {what}, or use another"
     NoVersion "no_version": "it has no AWSCURRENT version" => "give {what} a value"
     NoText "no_text": "it has no text value" => "give {what} a text value (SecretString)"
-    Throttled "throttled": "AWS throttles the calls" => "if it goes on, raise the account's quota"
+    Throttled "throttled": "AWS throttles the calls" => "raise the account's quota for these calls"
     NoCredentials "no_credentials": "AWS does not accept the function's credentials"
         => "check the function's role, and the clock and region"
     NoPath "no_path": "AWS does not answer" => "in a VPC, check the NAT gateway or the interface endpoint"
-    Other "other": "AWS answers with the error {error}" => "look the error up in the service's documentation"
+    Other "other": "AWS answers with the error {error}" => "look {error} up in the service's API reference"
 }
 
 /// What is known of a case, by the name of the place in a text.

@@ -54,6 +54,10 @@ fn first(problems: &[Problem], shown: usize) -> String {
 /// Foreign text as a log line or a queue's attribute may show it: control and format characters (Unicode's categories Cc
 /// and Cf, line and paragraph separators) and what SQS refuses are replaced; at most `max` bytes.
 pub fn printable(text: &str, max: usize) -> String {
+    // Nearly every text is plain; the tables of Unicode are for the others.
+    if text.len() <= max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut shown = String::with_capacity(text.len().min(max));
     for c in text.chars() {
         let c = if is_invisible(c) { char::REPLACEMENT_CHARACTER } else { c };
@@ -82,7 +86,8 @@ fn is_invisible(c: char) -> bool {
 
 /// Foreign text inside a sentence: a JSON string, so that nothing in it can pass for a part of the sentence.
 pub fn quoted(text: &str) -> String {
-    serde_json::Value::from(printable(text, usize::MAX)).to_string()
+    // A string can always be written as JSON.
+    serde_json::to_string(&printable(text, usize::MAX)).unwrap_or_default()
 }
 
 #[cfg(test)]

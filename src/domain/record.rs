@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use super::json::{Object, fit_for_sqs};
 use super::outcome::{About, Outcome, Rejected};
@@ -29,10 +28,10 @@ impl Record {
     }
 
     /// An event of unknown shape, to be dead-lettered as it came.
-    pub fn unknown(event: &RawValue, shape: &UnknownShape) -> Self {
+    pub fn unknown(event: Bytes, shape: &UnknownShape) -> Self {
         let problem = Problem::new("$", format!("{}, but {shape}", UnknownShape::ACCEPTED));
         let rejected = Rejected { is_unknown_event: true, ..problem.into() };
-        Self::new(Origin::Direct, None, Err(rejected), Bytes::copy_from_slice(event.get().as_bytes()))
+        Self::new(Origin::Direct, None, Err(rejected), event)
     }
 
     /// What log lines and answers say about the outcome.

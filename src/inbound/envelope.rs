@@ -57,15 +57,14 @@ const POINTER: &str = "a pointer to an object in S3, as the Extended Client Libr
     fetched: send the outcome itself (SQS takes 1 MiB)";
 const TOO_MANY: &str = "an event of more than 1,000 records: send fewer at a time";
 
-/// Opens an event. `Err` when nothing in it can be told apart as a record.
-pub(super) fn open(event: &RawValue) -> Result<Event, UnknownShape> {
-    let received = Bytes::copy_from_slice(event.get().as_bytes());
-    let object = Object::read(as_str(&received));
+/// Opens an event, a text in UTF-8. `Err` when nothing in it can be told apart as a record.
+pub(super) fn open(received: &Bytes) -> Result<Event, UnknownShape> {
+    let object = Object::read(as_str(received));
     let (origin, outcome) = match shape(&object) {
-        Shape::Records(items) => return open_records(&object, &items, &received),
+        Shape::Records(items) => return open_records(&object, &items, received),
         Shape::Outcome => (Origin::Direct, Outcome::read(received.clone(), &object)),
         Shape::Notification(message) => (Origin::Sns, open_string(message, "Message", 1)),
-        Shape::EventBridge(detail) => (Origin::EventBridge, open_part(&received, detail, "detail", 1)),
+        Shape::EventBridge(detail) => (Origin::EventBridge, open_part(received, detail, "detail", 1)),
         Shape::Text(text) => (Origin::Direct, open_text(&Bytes::from(text), "$", 0)),
         Shape::Foreign(what) => return Err(UnknownShape::new(Some(what), &object)),
         // What an administrator asks by hand. No other envelope may carry it: whoever can send outcomes must not be able

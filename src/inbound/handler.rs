@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use lambda_runtime::{Context, LambdaEvent};
@@ -23,7 +24,8 @@ pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answ
 /// All records of an event are delivered together; each has its own fate.
 async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, InvocationFailed> {
     let deadline = Deadline::of_invocation(event.context.deadline);
-    let Outcomes { is_batch, records } = match open(&event.payload) {
+    let received = Bytes::from(Box::<str>::from(event.payload).into_boxed_bytes());
+    let Outcomes { is_batch, records } = match open(&received) {
         Ok(Event::Outcomes(outcomes)) => outcomes,
         Ok(Event::Admin(request)) => {
             // Boxed, as whatever is rare: the futures of every invocation stay small, which are moved many times.
@@ -32,7 +34,7 @@ async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, 
         }
         // It is dead-lettered as it came.
         Err(shape) => {
-            let unknown = Record::unknown(&event.payload, &shape);
+            let unknown = Record::unknown(received, &shape);
             let report = Box::pin(record(app, &unknown, deadline)).await;
             return if report.acknowledged() { answer::rejected(report) } else { Err(InvocationFailed::UnknownShape) };
         }

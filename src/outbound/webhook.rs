@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use reqwest::Client;
 use rustls::ClientConfig;
 use tower_layer::Layer;
@@ -41,6 +41,11 @@ const MAX_HEADERS: usize = 1024;
 /// used again. It decides nothing.
 const DRAINED: usize = 64 << 10;
 const DRAINED_FOR: Duration = Duration::from_secs(1);
+
+/// Headers of Standard Webhooks.
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 /// The clients for webhooks, made once per cold start.
 #[derive(Debug)]
@@ -179,9 +184,9 @@ impl Webhook {
         request = request
             .headers(target.headers.clone())
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header("webhook-id", &payload.webhook_id);
+            .header(WEBHOOK_ID, &payload.webhook_id);
         if let Some(Signed { timestamp, signature }) = signed {
-            request = request.header("webhook-timestamp", *timestamp).header("webhook-signature", signature);
+            request = request.header(WEBHOOK_TIMESTAMP, *timestamp).header(WEBHOOK_SIGNATURE, signature);
         }
         if !self.origins.keep_alive(endpoint.origin()) {
             request = request.header(header::CONNECTION, HeaderValue::from_static("close"));
