@@ -6,6 +6,7 @@ mod support;
 
 mod answers;
 mod asked;
+mod bounds;
 mod canaries;
 mod early_answers;
 mod endpoints;

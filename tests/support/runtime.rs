@@ -325,6 +325,24 @@ impl OwnRuntime {
         self.child.lock().unwrap().id()
     }
 
+    /// A number that the system knows of the process (`/proc/PID/status`), such as `VmHWM`, the most memory that it has
+    /// held, in KiB.
+    pub(crate) fn status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().unwrap())).unwrap();
+        let found = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        found
+            .and_then(|value| value.split_whitespace().next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{name}: {status}"))
+    }
+
+    /// The processor time that the process has taken, in steps of 10 ms.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid().unwrap())).unwrap();
+        // proc_pid_stat(5): `utime` and `stime`, in hundredths of a second, are the twelfth and thirteenth after the name.
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+        Duration::from_millis(10 * fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>())
+    }
+
     /// Sends the process a signal, such as `-STOP`.
     pub(crate) async fn signal(&self, signal: &str) {
         if let Some(pid) = self.pid() {
