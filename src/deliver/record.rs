@@ -12,6 +12,7 @@ use super::{App, Deadline};
 use crate::domain::backoff::LONGEST_WAIT;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::outcome::Outcome;
+use crate::domain::problem::plain_or_quoted;
 use crate::domain::record::Record;
 use crate::domain::report::{Fate, Report};
 use crate::domain::route::{Delivery, Unrouted};
@@ -86,11 +87,8 @@ async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Repor
     if deliveries.is_empty() {
         // An alert that nobody would receive is no success; a run that found nothing is.
         if outcome.kind().is_alert() && app.unrouted == Unrouted::DeadLetter {
-            return settle_whole(
-                Failure::new(Code::Unrouted)
-                    .with("detection", outcome.about.detection_id.as_deref().unwrap_or_default()),
-            )
-            .await;
+            let detection = plain_or_quoted(outcome.about.detection_id.as_deref().unwrap_or_default());
+            return settle_whole(Failure::new(Code::Unrouted).with("detection", detection)).await;
         }
         return vec![said(Report::new(&whole.facts(None, None), &Fate::Ignored, None, SystemTime::now()))];
     }

@@ -47,6 +47,8 @@ pub struct Destination {
     /// Keys that every request is signed with.
     pub signing_secrets: Vec<Template>,
     pub fallback: Option<Fallback>,
+    /// Bytes of what was written, by which a cache weighs it.
+    pub written: usize,
     /// The target of a destination without references, which is always the same.
     pub(super) ready: OnceLock<Arc<Target>>,
 }
@@ -111,6 +113,7 @@ impl Destination {
             headers: Vec::new(),
             signing_secrets: Vec::new(),
             fallback: None,
+            written: 0,
             ready: OnceLock::new(),
         }
     }

@@ -42,6 +42,15 @@ impl Document {
         Self { destinations: BTreeMap::from([(destination.id.clone(), Ok(destination))]), routes: None }
     }
 
+    /// About how many bytes it takes in memory: a destination is kept as it is written, and as it is sent.
+    pub fn size(&self) -> usize {
+        const EACH: usize = 1024;
+        let one = |destination: &Result<Arc<Destination>, _>| {
+            EACH + destination.as_ref().map_or(0, |destination| 4 * destination.written)
+        };
+        EACH + self.destinations.values().map(one).sum::<usize>()
+    }
+
     /// Reads a document; `Err` when it can serve nobody.
     pub fn parse(text: &[u8]) -> Result<Self, Vec<Problem>> {
         let text = std::str::from_utf8(text).map_err(|_| vec![Problem::new("$", "UTF-8 text")])?;
@@ -160,6 +169,7 @@ pub fn parse_destination(id: &str, path: &str, value: &RawValue) -> Result<Arc<D
         headers,
         signing_secrets,
         fallback,
+        written: value.get().len(),
         ..Destination::new(id, path, endpoint, timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS))
     }))
 }

@@ -20,7 +20,8 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(path: impl Into<String>, expected: impl Into<Cow<'static, str>>) -> Self {
-        Self { path: printable(&path.into(), 120), expected: expected.into() }
+        // It stands between backticks, and must not end them.
+        Self { path: printable(&path.into().replace('`', "'"), 120), expected: expected.into() }
     }
 }
 
@@ -88,6 +89,12 @@ fn is_invisible(c: char) -> bool {
 pub fn quoted(text: &str) -> String {
     // A string can always be written as JSON.
     serde_json::to_string(&printable(text, usize::MAX)).unwrap_or_default()
+}
+
+/// An id stands as it is where it cannot be taken for anything else.
+pub fn plain_or_quoted(id: &str) -> String {
+    let plain = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_:/#".contains(&b));
+    if plain { id.to_owned() } else { quoted(id) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::json::{Object, fit_for_sqs};
 use super::outcome::{About, Outcome, Rejected};
-use super::problem::{Problem, printable};
+use super::problem::{Problem, plain_or_quoted, printable};
 
 /// A record of an event. What is wrong with it is its own affair.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ impl UnknownShape {
 
     pub fn new(what: Option<&'static str>, event: &Object<'_>) -> Self {
         const SHOWN: usize = 10;
-        let keys = event.names().take(SHOWN).map(|name| printable(name, 64)).collect();
+        let keys = event.names().take(SHOWN).map(|name| plain_or_quoted(&printable(name, 64))).collect();
         Self { what, keys, bytes: event.json.len() }
     }
 }

@@ -12,7 +12,7 @@ use super::backoff::LONGEST_LIFE;
 use super::destination::Filter;
 use super::failure::{Code, Failure, Level, Next, Owner, in_words};
 use super::outcome::{About, Kind, Severity};
-use super::problem::{printable, quoted};
+use super::problem::{plain_or_quoted, printable, quoted};
 use super::record::{Origin, Record};
 
 /// What became of a delivery, or of a record that has none, and where the outcome is now.
@@ -283,7 +283,7 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
     match failure {
         Some(failure) => {
             if let (Fate::Rejected { .. } | Fate::Returned(_), Some(id)) = (fate, subject.message_id) {
-                let _ = write!(text, "message {}: ", printable(id, 128));
+                let _ = write!(text, "message {}: ", plain_or_quoted(&printable(id, 128)));
             }
             text.push_str(&failure.cause());
         }
@@ -436,12 +436,6 @@ fn push_alert(text: &mut String, about: Option<&About>) {
         let _ = write!(text, ", run {}", plain_or_quoted(run));
     }
     text.push('.');
-}
-
-/// An id stands as it is where it cannot be taken for anything else.
-fn plain_or_quoted(id: &str) -> String {
-    let plain = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_:/#".contains(&b));
-    if plain { id.to_owned() } else { quoted(id) }
 }
 
 /// A number stays a number in the log, as queries expect of it. "007" is another id than 7.

@@ -3,13 +3,16 @@
 //! Memory and processor time are those of the function's own process, so a busy machine changes nothing. The limit of
 //! memory is 1.5 to 2 times what is measured, a limit of processor time at least five times.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::failures::message;
+use super::support::authority::{Authority, Options};
 use super::support::aws::{Relay, Trouble, variables};
 use super::support::bench::LONG;
 use super::support::network::{Says, ips, name_server, run_inside, set_up};
@@ -155,24 +158,32 @@ async fn an_answer_is_compared_with_no_large_payload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn interim_answers_do_not_extend_the_timeout() {
+async fn endless_interim_answers_delay_no_neighbour() {
+    let authority = Authority::new("interim");
+    let acceptor = TlsAcceptor::from(Arc::new(authority.server(|_| {}, &Options::usual())));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endless = format!("http://{}/", listener.local_addr().unwrap());
+    let endless = format!("https://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        let mut stream = BufReader::new(listener.accept().await.unwrap().0);
-        read_request(&mut stream).await;
-        while stream.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(acceptor.accept(stream).await.unwrap());
+                read_request(&mut stream).await;
+                let flood = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(500);
+                while stream.write_all(&flood).await.is_ok() {}
+            });
         }
     });
-    let near = Receiver::start(Reply::Status(200)).await;
+    let near = Receiver::start(Reply::Slow(Duration::from_millis(100), 200)).await;
     let config = json!({ "endless": { "url": endless, "timeout": 1 }, "near": { "url": near.url() } });
-    let runtime = OwnRuntime::start(document(&json!({ "destinations": config }))).await;
-    runtime.invoke(&sample("sqs.json"), LONG).await;
+    let mut variables = document(&json!({ "destinations": config }));
+    variables.extend(vars(&[("EXTRA_CA_BUNDLE", authority.bundle.to_str().unwrap())]));
+    let runtime = OwnRuntime::start(variables).await;
+    runtime.invoke(&batch((0..5).map(|_| example())), LONG).await;
     let results = runtime.results().await;
-    let [first, second] = &results[..] else { panic!("{results:?}") };
-    assert_eq!((&first["destination"], &first["result"]), (&json!("near"), &json!("delivered")), "{first}");
-    assert_eq!((&second["destination"], &second["code"]), (&json!("endless"), &json!("timeout")), "{second}");
+    let seen: Vec<_> = results.iter().map(|line| (line["destination"].as_str(), line["code"].as_str())).collect();
+    assert_eq!(seen[..5], [(Some("near"), None); 5], "{results:?}");
+    assert_eq!(seen[5..], [(Some("endless"), Some("timeout")); 5], "{results:?}");
 }
 
 #[test]
@@ -252,5 +263,27 @@ async fn no_foreign_text_passes_for_the_functions_own() {
     let refused = log.iter().find(|line| line["destination"] == "refusing").map(message).unwrap();
     for before in ["it says", "of detection", "\"", ", run"] {
         assert!(refused.contains(&format!(r#"{before} "x\". soc DELIVERED"#)), "{before}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_id_cannot_pass_for_a_part_of_the_sentence() {
+    let receiver = Receiver::start(Reply::Status(200)).await;
+    let config = json!({ "destinations": { "soc": { "url": receiver.url() } }, "routes": { "1": ["soc"] } });
+    let runtime = OwnRuntime::start(document(&config)).await;
+    let forged = "7 has no route. soc DELIVERED: HTTP 200";
+    let quoted = json!(forged).to_string();
+    for event in [
+        json!({ "detection_id": forged, "outcome": "MATCHED" }).to_string(),
+        batch(["none".to_owned()]).replace("\"m0\"", &quoted),
+        json!({ forged: 1 }).to_string(),
+    ] {
+        runtime.invoke(&event, LONG).await;
+    }
+    let results = runtime.results().await;
+    assert_eq!(results.len(), 3, "{results:?}");
+    for line in results {
+        let message = message(&line);
+        assert!(message.contains(&quoted) && !message.replace(&quoted, "").contains("soc DELIVERED"), "{message}");
     }
 }

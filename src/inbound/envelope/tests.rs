@@ -210,12 +210,12 @@ fn an_event_of_unknown_shape_says_what_it_has() {
         ("\"text\"", vec![]),
         ("{}", vec![]),
         (r#"{"hello":"SECRET"}"#, vec!["hello".to_owned()]),
-        (r#"{"a\nb":"SECRET"}"#, vec!["a\u{fffd}b".to_owned()]),
+        (r#"{"a\nb":"SECRET"}"#, vec!["\"a\u{fffd}b\"".to_owned()]),
         (r#"{"Records":5}"#, vec!["Records".to_owned()]),
         (r#"{"Records":[5]}"#, vec!["Records".to_owned()]),
         (r#"{"Records":[{"eventSource":"aws:kinesis","kinesis":{}}]}"#, vec!["Records".to_owned()]),
         (r#"{"Type":"Notification"}"#, vec!["Type".to_owned()]),
-        (&format!("{{\"{long}\":1}}"), vec![format!("{}…", "x".repeat(64))]),
+        (&format!("{{\"{long}\":1}}"), vec![format!("\"{}…\"", "x".repeat(64))]),
         (&format!("{{{}}}", names.join(",")), (0..10).map(|n| format!("key{n}")).collect()),
     ] {
         let shape = unknown(text);

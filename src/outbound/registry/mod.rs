@@ -110,8 +110,7 @@ impl Registry {
                 Store::Table { dynamodb: Service::new(aws, LOOK_UPS, aws_sdk_dynamodb::Client::new), table }
             }
         };
-        let documents =
-            Cache::new("the destinations", ttl, |document: &Arc<Document>| 1024 * (1 + document.destinations.len()));
+        let documents = Cache::new("the destinations", ttl, |document: &Arc<Document>| document.size());
         Self { store, name, documents, secrets: Secrets::new(references, ttl, own), ttl }
     }
 
