@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use crate::servers::{Answer, RuntimeApi};
+use crate::throttle::cpu;
 
 /// How a program is started.
 #[derive(Clone)]
@@ -126,14 +127,4 @@ impl Function {
         kill_process(self.pid(), Signal::TERM).unwrap();
         self.child.wait().await.unwrap();
     }
-}
-
-/// CPU time of a process's threads, in nanoseconds of the scheduler.
-pub fn cpu(pid: Pid) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let time = |task: std::fs::DirEntry| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    };
-    Duration::from_nanos(tasks.filter_map(time).sum())
 }

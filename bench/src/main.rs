@@ -20,6 +20,8 @@ mod report;
 mod servers;
 mod setup;
 mod sizes;
+#[path = "../../tests/support/throttle.rs"]
+mod throttle;
 mod warm;
 
 use std::process::ExitCode;

@@ -1,22 +1,17 @@
 //! An outage: ten outcomes with fifty destinations each, and none takes them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::figures::Figures;
-use crate::function::{Function, cpu};
+use crate::function::Function;
 use crate::servers::{self, Counts, Reply};
 use crate::setup::{Setup, batch, destination};
+use crate::throttle::Throttle;
 
 /// Its name, the URL of each destination, and whether the function has a part of a CPU only.
 type Case<'a> = (&'a str, &'a dyn Fn(usize) -> String, bool);
-
-/// The part of a CPU that a function of 128 MB has.
-const SHARE: f64 = 0.07;
 
 /// What SQS takes for a call inside its region, about.
 const SQS_DELAY: Duration = Duration::from_millis(10);
@@ -51,50 +46,5 @@ pub async fn measure(setup: &Setup, figures: &mut Figures) {
         figures.set(format!("outage.{name}.retrying"), results("retrying"));
         figures.set(format!("outage.{name}.returned"), results("returned"));
         figures.set(format!("outage.{name}.rss"), function.memory().1);
-    }
-}
-
-/// Gives a process a share of a CPU, as Lambda does: in each period it runs until its part is used up, and then stops.
-/// Signals need no privileges, which a control group does.
-struct Throttle {
-    over: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Throttle {
-    fn start(pid: Pid) -> Self {
-        const PERIOD: Duration = Duration::from_millis(20);
-        let part = PERIOD.mul_f64(SHARE);
-        let over = Arc::new(AtomicBool::new(false));
-        let stop = over.clone();
-        let thread = std::thread::spawn(move || {
-            let (begun, mut period, mut since, mut stopped) = (Instant::now(), 0, cpu(pid), false);
-            while !stop.load(Ordering::Relaxed) {
-                let used = cpu(pid);
-                let now = begun.elapsed().as_millis() / PERIOD.as_millis();
-                while period < now {
-                    // What was used beyond its part is owed, what was left is lost.
-                    since = used.min(since + part);
-                    period += 1;
-                }
-                let is_over = used.saturating_sub(since) >= part;
-                if is_over != stopped {
-                    let _ = kill_process(pid, if is_over { Signal::STOP } else { Signal::CONT });
-                    stopped = is_over;
-                }
-                std::thread::sleep(Duration::from_micros(500));
-            }
-            let _ = kill_process(pid, Signal::CONT);
-        });
-        Self { over, thread: Some(thread) }
-    }
-}
-
-impl Drop for Throttle {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

@@ -13,6 +13,7 @@ mod support;
 
 mod kinds;
 mod ledger;
+mod outage;
 mod plan;
 mod proxy;
 mod sandbox;

@@ -18,7 +18,7 @@ use super::support::bench::LONG;
 use super::support::network::{Says, ips, name_server, run_inside, set_up};
 use super::support::receiver::{Receiver, Reply, read_request};
 use super::support::runtime::{OwnRuntime, document, local, vars};
-use super::support::samples::{example, outcome, sample};
+use super::support::samples::{example, outcome};
 
 const MEMORY_MIB: u64 = 64;
 

@@ -9,3 +9,4 @@ pub(crate) mod network;
 pub(crate) mod receiver;
 pub(crate) mod runtime;
 pub(crate) mod samples;
+pub(crate) mod throttle;
