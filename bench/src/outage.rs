@@ -19,7 +19,7 @@ type Case<'a> = (&'a str, &'a dyn Fn(usize) -> String, bool);
 const SHARE: f64 = 0.07;
 
 /// What SQS takes for a call inside its region, about.
-const SQS_DELAY: Duration = Duration::from_millis(10);
+pub const SQS_DELAY: Duration = Duration::from_millis(10);
 
 pub async fn measure(setup: &Setup, figures: &mut Figures) {
     let reply = Reply { status: 503, body: "upstream is down", delay: Duration::ZERO };
