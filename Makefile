@@ -20,12 +20,14 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --require-hashes 
 REQUIREMENTS := tools/requirements tools/lint tools/ministack tools/uv bench/peers/python/requirements
 # Of `make release`.
 ARCHITECTURES := arm64 x86_64
+# Of `make bench-flow`: a commit without the circuit breaker.
+BEFORE := f3bb34000cd293b88a760caaad5c84d878ea0561
 # Of `make mutants`.
 FILES := src/domain src/deliver
 TESTS := --lib --test properties --test function
 CARGO_TEST := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run --cargo-profile,cargo test --profile)
 
-.PHONY: help demo demo-aws test e2e iam campaign seeded-bugs mutants bench bench-gates check lint format clippy doc template workflows deny advisories requirements build release tools
+.PHONY: help demo demo-aws test e2e iam campaign seeded-bugs mutants bench bench-gates bench-flow check lint format clippy doc template workflows deny advisories requirements build release tools
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +69,16 @@ bench-gates: tools ## Fail if instructions, sizes or lines have grown by more th
 	$(BUILD_AS_TESTED)
 	cargo build --profile $(PROFILE) --package hello
 	cargo run --quiet --profile $(PROFILE) --package bench -- gates $(ACCEPT)
+
+# BEFORE is built out of the history. With `BEFORE=` the present function is measured alone.
+bench-flow: $(if $(BEFORE),target/bench/before/$(BEFORE)/target/$(PROFILE)/detection-outcome-handler) ## Measure throughput beside a dead endpoint (10 minutes)
+	$(BUILD_AS_TESTED)
+	cargo run --quiet --profile $(PROFILE) --package bench -- flow $(BEFORE)
+
+target/bench/before/%/target/$(PROFILE)/detection-outcome-handler:
+	mkdir -p target/bench/before/$*
+	git archive $* | tar -x -C target/bench/before/$*
+	cd target/bench/before/$* && cargo build --locked --profile $(PROFILE) --bin detection-outcome-handler
 
 check: test bench-gates iam e2e lint ## Run what CI runs
 

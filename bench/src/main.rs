@@ -2,6 +2,8 @@
 //!
 //! `cargo run --profile shaped --package bench -- PART…` measures parts again: `counts`, `sizes`, `start`, `warm`,
 //! `batches`, `outage`; names such as `ir.warm` pick figures of `counts`. `--shaped` takes the tests' build.
+//!
+//! `make bench-flow` runs `flow`, which has a file of figures and a table of its own.
 
 mod batches;
 mod cold;
@@ -10,6 +12,7 @@ mod counts;
 mod dynamodb;
 mod figures;
 mod floor;
+mod flow;
 mod function;
 mod gates;
 mod moto;
@@ -39,6 +42,16 @@ fn main() -> ExitCode {
         && floor == "floor"
     {
         run(Box::pin(floor::post(url)) as std::pin::Pin<Box<dyn Future<Output = ()>>>);
+        return ExitCode::SUCCESS;
+    }
+    if let [flow, before @ ..] = &arguments[..]
+        && flow == "flow"
+    {
+        let setup = Setup::new(Build::Shaped);
+        let mut figures = Figures::open(&setup.work.join("flow.json"), true);
+        let before = before.first().map(String::as_str);
+        run(Box::pin(async { flow::measure(&setup, &mut figures, before).await }));
+        report::write_flow(&setup, &figures, before);
         return ExitCode::SUCCESS;
     }
     let only_gates = is("gates");

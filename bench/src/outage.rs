@@ -14,7 +14,7 @@ use crate::throttle::Throttle;
 type Case<'a> = (&'a str, &'a dyn Fn(usize) -> String, bool);
 
 /// What SQS takes for a call inside its region, about.
-const SQS_DELAY: Duration = Duration::from_millis(10);
+pub const SQS_DELAY: Duration = Duration::from_millis(10);
 
 pub async fn measure(setup: &Setup, figures: &mut Figures) {
     let reply = Reply { status: 503, body: "upstream is down", delay: Duration::ZERO };

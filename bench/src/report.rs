@@ -5,12 +5,15 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::figures::Figures;
+use crate::flow;
 use crate::plot;
 use crate::programs::NAMES;
 use crate::setup::Setup;
 
 const BEGIN: &str = "<!-- bench:begin, written by `make bench` -->\n";
 const END: &str = "<!-- bench:end -->\n";
+const FLOW_BEGIN: &str = "<!-- flow:begin, written by `make bench-flow` -->\n";
+const FLOW_END: &str = "<!-- flow:end -->\n";
 
 /// Figures as they are shown; `–` where one was not measured.
 struct Shown<'a>(&'a Figures);
@@ -54,15 +57,43 @@ impl Shown<'_> {
 
 /// Writes the tables into the page, between its markers, and the plot beside it.
 pub fn write(setup: &Setup, figures: &Figures) {
-    let page = setup.root.join("docs/performance.md");
-    let text = std::fs::read_to_string(&page).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("docs/performance.md has a line that begins the tables");
-    let (_, after) = rest.split_once(END).expect("docs/performance.md has a line that ends the tables");
-    let tables = tables(&setup.root, figures);
-    std::fs::write(&page, format!("{before}{BEGIN}\n{tables}\n{END}{after}")).unwrap();
+    replace(setup, BEGIN, END, &tables(&setup.root, figures));
     if let Some(svg) = plot::starts(figures) {
         std::fs::write(setup.root.join("docs/performance.svg"), svg).unwrap();
     }
+}
+
+/// Writes what stands between two markers of the page.
+fn replace(setup: &Setup, begin: &str, end: &str, tables: &str) {
+    let page = setup.root.join("docs/performance.md");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let (before, rest) = text.split_once(begin).expect("docs/performance.md has a line that begins the tables");
+    let (_, after) = rest.split_once(end).expect("docs/performance.md has a line that ends the tables");
+    std::fs::write(&page, format!("{before}{begin}\n{tables}\n{end}{after}")).unwrap();
+}
+
+/// Writes the table of `flow`. Without an earlier function the ceiling stands in its place.
+pub fn write_flow(setup: &Setup, figures: &Figures, before: Option<&str>) {
+    let without = before.map_or("computed".to_owned(), |commit| format!("commit {commit:.7}"));
+    let mut text = format!(
+        "Measured on {}; the machine's load before it was {}.\n\n\
+         | healthy receivers answer after | without a circuit breaker ({without}) | with | times |\n\
+         |---|---:|---:|---:|\n",
+        today(),
+        Shown(figures).over("flow.load", 1.0, 1),
+    );
+    for answer in flow::ANSWERS {
+        let [old, new] = ["before", "after"].map(|way| figures.get(&format!("flow.{way}.{answer}.outcomes")));
+        let old = old.unwrap_or_else(flow::ceiling);
+        let new = new.unwrap();
+        let seconds = answer as f64 / 1e3;
+        let _ = writeln!(text, "| {seconds} s | {old:.1} | {new:.0} | {:.0} |", new / old);
+    }
+    replace(setup, FLOW_BEGIN, FLOW_END, &text);
+}
+
+fn today() -> String {
+    jiff::Timestamp::now().strftime("%-d %B %Y").to_string()
 }
 
 fn tables(root: &Path, figures: &Figures) -> String {
@@ -85,10 +116,10 @@ fn machine(root: &Path) -> String {
     };
     let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let named = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let day = jiff::Timestamp::now().strftime("%-d %B %Y").to_string();
     let peers = root.join("target/bench/peers/bin");
     format!(
-        "Measured on {day}: {}, {} CPUs, {}; {}; {}; {}, Node.js {}.\n",
+        "Measured on {}: {}, {} CPUs, {}; {}; {}; {}, Node.js {}.\n",
+        today(),
         named.trim_start_matches([' ', '\t', ':']),
         std::thread::available_parallelism().map_or(0, usize::from),
         line("uname", &["-sm"]).unwrap_or_default(),

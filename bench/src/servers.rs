@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
@@ -140,22 +140,35 @@ pub async fn receiver(authority: Option<&Authority>, counts: &Counts, reply: Rep
 
 /// Answers the calls that the function makes as AWS does: one secret, and queues that take everything.
 pub async fn aws(authority: Option<&Authority>, counts: &Counts, secret: String, delay: Duration) -> String {
+    aws_noting(authority, counts, secret, delay, |_, _| ()).await
+}
+
+/// The same, and shows each call to `note`: its action and its request.
+pub async fn aws_noting(
+    authority: Option<&Authority>,
+    counts: &Counts,
+    secret: String,
+    delay: Duration,
+    note: impl Fn(&str, &Value) + Clone + 'static,
+) -> String {
     serve(authority, counts, move |_, headers, body| {
-        let secret = secret.clone();
+        let (secret, note) = (secret.clone(), note.clone());
         async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
             let action = headers.get("x-amz-target").and_then(|name| name.to_str().ok()).unwrap_or_default();
+            let action = action.rsplit('.').next().unwrap_or_default();
+            let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+            note(action, &request);
             let ids = || {
-                let request: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
                 let entries = request["Entries"].as_array().cloned().unwrap_or_default();
                 entries
                     .into_iter()
                     .map(|entry| json!({ "Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "" }))
                     .collect::<Vec<_>>()
             };
-            let answer = match action.rsplit('.').next().unwrap_or_default() {
+            let answer = match action {
                 "GetSecretValue" => {
                     json!({ "ARN": "arn", "Name": "destinations", "VersionId": "v", "SecretString": secret })
                 }

@@ -141,25 +141,28 @@ pub fn direct(root: &Path) -> Bytes {
 
 /// An event of SQS with that many outcomes, of detections 1, 2, 3 and so on.
 pub fn batch(root: &Path, size: usize) -> Bytes {
+    let record = |index| record("detection-outcomes", index, &outcome(root, index as u64 + 1).to_string(), &json!({}));
+    json!({ "Records": (0..size).map(record).collect::<Vec<_>>() }).to_string().into()
+}
+
+/// A message of a queue, sent now and received once, as Lambda hands it over.
+pub fn record(queue: &str, index: usize, body: &str, attributes: &Value) -> Value {
     // What has waited for days is dead-lettered.
     let sent = jiff::Timestamp::now().as_millisecond().to_string();
-    let record = |index: usize| {
-        json!({
-            "messageId": format!("059f36b4-87a3-44ab-83d2-{index:012}"),
-            "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a1AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a1",
-            "body": outcome(root, index as u64 + 1).to_string(),
-            "attributes": {
-                "ApproximateReceiveCount": "1",
-                "SentTimestamp": sent,
-                "SenderId": "AIDAIENQZJOLO23YVJ4VO",
-                "ApproximateFirstReceiveTimestamp": sent,
-            },
-            "messageAttributes": {},
-            "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
-            "eventSource": "aws:sqs",
-            "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:detection-outcomes",
-            "awsRegion": "us-east-1",
-        })
-    };
-    json!({ "Records": (0..size).map(record).collect::<Vec<_>>() }).to_string().into()
+    json!({
+        "messageId": format!("059f36b4-87a3-44ab-83d2-{index:012}"),
+        "receiptHandle": format!("AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a1AQEBwJnKyrHigUMZj6rYigC{index:012}"),
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": sent,
+            "SenderId": "AIDAIENQZJOLO23YVJ4VO",
+            "ApproximateFirstReceiveTimestamp": sent,
+        },
+        "messageAttributes": attributes,
+        "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": format!("arn:aws:sqs:us-east-1:123456789012:{queue}"),
+        "awsRegion": "us-east-1",
+    })
 }
