@@ -219,7 +219,7 @@ fn the_page_of_failures_is_the_table_in_the_code() {
     }
     assert!(
         read("docs/failures.md") == page,
-        "docs/failures.md is old: run UPDATE_DOCS=1 cargo test --test repository"
+        "docs/failures.md is old: run UPDATE_DOCS=1 cargo test --profile shaped --test repository"
     );
 }
 

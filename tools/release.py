@@ -114,7 +114,9 @@ def bill_of_materials(architecture):
     made = ROOT / "sbom.json"
     # It names the package by the clone's folder.
     text = made.read_text().replace(f"path+file://{ROOT}#", "path+file:///source#")
-    made.unlink()
+    # The workspace's other packages get one each.
+    for path in [made, *ROOT.glob("bench/**/sbom.json")]:
+        path.unlink()
     return text
 
 
