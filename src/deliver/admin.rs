@@ -91,7 +91,7 @@ async fn probe(app: &App, id: &str, request_id: &str, deadline: Deadline) -> Pro
             (Some(destination), result)
         }
         Ok(Ok(Delivery::Failed { failure, .. })) => (None, Err(failure)),
-        Ok(Err(error)) => (None, Err(error.0)),
+        Ok(Err(error)) => (None, Err(error)),
         Err(_) | Ok(Ok(Delivery::Filtered(..))) => (None, Err(Failure::new(Code::NotStarted))),
     };
     let id = printable(id, 64);
@@ -132,7 +132,7 @@ async fn check(app: &App, deadline: Deadline) -> Check {
     let left = deadline.left();
     let check = match tokio::time::timeout(left, app.registry.survey()).await {
         Err(_) => Check::failed(&Failure::new(Code::NotStarted)),
-        Ok(Err(error)) => Check::failed(&error.0),
+        Ok(Err(error)) => Check::failed(&error),
         Ok(Ok(survey)) => checked(app, survey, left),
     };
     let level = if check.ok { Level::Info } else { Level::Warn };

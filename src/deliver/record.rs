@@ -16,7 +16,6 @@ use crate::domain::problem::plain_or_quoted;
 use crate::domain::record::Record;
 use crate::domain::report::{Fate, Report};
 use crate::domain::route::{Delivery, Unrouted};
-use crate::outbound::registry::LookupError;
 use crate::telemetry;
 
 /// What became of a record.
@@ -81,7 +80,7 @@ async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Repor
     let deliveries = match caught(looking).await {
         Err(panic) => return settle_whole(panic).await,
         Ok(Err(_)) => return settle_whole(too_late()).await,
-        Ok(Ok(Err(error))) => return settle_whole(error.0).await,
+        Ok(Ok(Err(error))) => return settle_whole(error).await,
         Ok(Ok(Ok(deliveries))) => deliveries,
     };
     if deliveries.is_empty() {
@@ -106,7 +105,7 @@ async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Repor
 }
 
 /// The deliveries of an outcome: all that its route says, or the one that it waits for.
-async fn look_up(app: &App, outcome: &Outcome, case: Case<'_>) -> Result<Vec<Delivery>, LookupError> {
+async fn look_up(app: &App, outcome: &Outcome, case: Case<'_>) -> Result<Vec<Delivery>, Failure> {
     match case.destination {
         Some(id) => Ok(vec![app.registry.delivery(id).await?]),
         None => app.registry.deliveries(outcome).await,
@@ -114,10 +113,10 @@ async fn look_up(app: &App, outcome: &Outcome, case: Case<'_>) -> Result<Vec<Del
 }
 
 fn too_late() -> Failure {
-    let failure = Failure::new(Code::LookupFailed).with("what", "their registry");
-    let failure = failure.with("problems", "no answer before this function's time was over");
-    failure.with(
-        "fix",
+    Failure::of(
+        Code::LookupFailed,
+        "their registry",
+        "no answer before this function's time was over",
         "look for other lines about the registry, and lower the batch size or raise the function's timeout",
     )
 }

@@ -12,7 +12,7 @@ use super::{App, Deadline};
 use crate::domain::attempt::Attempt;
 use crate::domain::backoff::{LONGEST_LIFE, LONGEST_WAIT, Schedule, after_our_fault, whole_seconds};
 use crate::domain::destination::{Destination, is_id};
-use crate::domain::failure::{AwsReason, Code, Failure, Next};
+use crate::domain::failure::{Code, Failure, Next};
 use crate::domain::problem::printable;
 use crate::domain::record::{Message, Orders, Origin, Record};
 use crate::domain::report::{self, Fate, Holder, Report};
@@ -101,10 +101,8 @@ impl<'a> Case<'a> {
     fn in_time<T>(&self, write: impl Future<Output = Result<T, Failure>>) -> impl Future<Output = Result<T, Failure>> {
         tokio::time::timeout(self.deadline.left_for_writes(), write).map(|written| {
             written.unwrap_or_else(|_| {
-                let failure =
-                    Failure::of_aws(Code::QueueFailed, "the retry or dead-letter queue", AwsReason::NoPath, "");
-                let failure = failure.with("problems", "this function's time was over");
-                Err(failure.with("fix", "lower the batch size of the queues"))
+                let (what, fix) = ("the retry or dead-letter queue", "lower the batch size of the queues");
+                Err(Failure::of(Code::QueueFailed, what, "this function's time was over", fix))
             })
         })
     }
@@ -306,7 +304,7 @@ fn fallback<'a>(
 /// Writes the outcome for the fallback, if its own options let it through; whether they did.
 async fn write_copy(app: &App, queues: &Queues, case: &Case<'_>, to: &str, now: SystemTime) -> Result<bool, Failure> {
     let Ok(outcome) = &case.record.outcome else { return Ok(false) };
-    match app.registry.delivery(to).await.map_err(|error| error.0)? {
+    match app.registry.delivery(to).await? {
         Delivery::Send(destination) if destination.filter(outcome).is_none() => {}
         Delivery::Send(_) | Delivery::Filtered(..) => return Ok(false),
         Delivery::Failed { failure, .. } => match failure.code {

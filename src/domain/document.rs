@@ -25,6 +25,7 @@ use super::signature::SigningKey;
 use super::template::Template;
 
 /// Destinations and routes, as far as they can be used, and what is wrong with the rest.
+#[derive(Default)]
 pub struct Document {
     /// By id; a destination with problems cannot be delivered to.
     pub destinations: BTreeMap<String, Result<Arc<Destination>, Vec<Problem>>>,

@@ -392,12 +392,15 @@ impl Failure {
         )
     }
 
+    /// A fault of something that is ours or AWS's: what it is of, what is wrong with it, and what to do about it.
+    pub fn of(code: Code, what: impl Display, problems: impl Display, fix: impl Display) -> Self {
+        Self::new(code).with("what", what).with("problems", problems).with("fix", fix)
+    }
+
     /// A fault of AWS's, or of the way to it, with what was asked for ("the secret soc in eu-west-1") and AWS's code.
-    pub fn of_aws(code: Code, what: impl Into<String>, reason: AwsReason, error: &str) -> Self {
-        let what = what.into();
-        let facts = Facts(vec![("what", what.clone()), ("error", error.to_owned())]);
-        let (problems, fix) = (facts.fill(reason.cause()), facts.fill(reason.remedy()));
-        Self::new(code).with("problems", problems).with("fix", fix).with("what", what)
+    pub fn of_aws(code: Code, what: &str, reason: AwsReason, error: &str) -> Self {
+        let facts = Facts(vec![("what", what.to_owned()), ("error", error.to_owned())]);
+        Self::of(code, what, facts.fill(reason.cause()), facts.fill(reason.remedy()))
     }
 
     /// What was to be kept could not be written: this failure stands in the place of the one before.

@@ -15,6 +15,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
@@ -104,7 +105,7 @@ pub fn config(settings: &AwsSettings) -> Result<SdkConfig, ClientUnavailable> {
 #[derive(Debug)]
 pub(super) struct Service<C> {
     client: LazyLock<C, Box<dyn FnOnce() -> C + Send>>,
-    region: Option<Region>,
+    pub(super) region: Option<Region>,
     places: Semaphore,
 }
 
@@ -148,8 +149,9 @@ impl<C> Deref for Place<'_, C> {
 }
 
 /// A call that failed, as a failure of this code; `what` was asked for.
-pub(super) fn failure(code: Code, what: String, error: Option<&str>, message: Option<&str>) -> Failure {
-    Failure::of_aws(code, what, reason(error, message), &printable(error.unwrap_or_default(), 64))
+pub(super) fn failure(code: Code, what: &str, error: &impl ProvideErrorMetadata) -> Failure {
+    let reason = reason(error.code(), error.message());
+    Failure::of_aws(code, what, reason, &printable(error.code().unwrap_or_default(), 64))
 }
 
 /// Why a call failed. Several reasons share an error code and are told apart by the message's words alone; the message is

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::LookupError;
+use crate::domain::failure::Failure;
 use crate::telemetry;
 
 /// How long known entries serve while their store cannot be read.
@@ -45,7 +45,7 @@ type Entry<V> = tokio::sync::Mutex<State<V>>;
 #[derive(Debug)]
 struct State<V> {
     known: Option<Known<V>>,
-    failed: Option<(LookupError, SystemTime)>,
+    failed: Option<(Failure, SystemTime)>,
     /// When it was last refreshed out of turn.
     refreshed: Option<SystemTime>,
 }
@@ -63,7 +63,7 @@ struct Known<V> {
 pub(super) struct Cached<V> {
     pub(super) value: V,
     /// The store cannot be read: nothing final may be concluded from what this value does not have.
-    pub(super) stale: Option<LookupError>,
+    pub(super) stale: Option<Failure>,
 }
 
 impl<V: Clone> Cache<V> {
@@ -78,8 +78,8 @@ impl<V: Clone> Cache<V> {
         &self,
         key: &str,
         max_age: Duration,
-        look_up: impl Future<Output = Result<V, LookupError>>,
-    ) -> Result<Cached<V>, LookupError> {
+        look_up: impl Future<Output = Result<V, Failure>>,
+    ) -> Result<Cached<V>, Failure> {
         let asked = SystemTime::now();
         let entry = self.entry(key);
         let mut state = entry.lock().await;
@@ -113,7 +113,7 @@ impl<V: Clone> Cache<V> {
             Err(error) => {
                 state.failed = Some((error.clone(), SystemTime::now()));
                 let Some(value) = old else { return Err(error) };
-                telemetry::serving_stale(self.what, &error.0);
+                telemetry::serving_stale(self.what, &error);
                 Ok(Cached { value, stale: Some(error) })
             }
         }
@@ -124,8 +124,8 @@ impl<V: Clone> Cache<V> {
     pub(super) async fn refresh(
         &self,
         key: &str,
-        look_up: impl Future<Output = Result<V, LookupError>>,
-    ) -> Result<Cached<V>, LookupError> {
+        look_up: impl Future<Output = Result<V, Failure>>,
+    ) -> Result<Cached<V>, Failure> {
         let entry = self.entry(key);
         let is_due = {
             let mut state = entry.lock().await;
@@ -190,7 +190,7 @@ fn age(at: SystemTime) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::failure::{Code, Failure};
+    use crate::domain::failure::Code;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -203,15 +203,15 @@ mod tests {
     }
 
     impl Store {
-        async fn look_up(&self) -> Result<u32, LookupError> {
+        async fn look_up(&self) -> Result<u32, Failure> {
             let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
             tokio::task::yield_now().await;
             if self.down.load(Ordering::Relaxed) { Err(down(call)) } else { Ok(call) }
         }
     }
 
-    fn down(call: u32) -> LookupError {
-        LookupError(Failure::new(Code::LookupFailed).with("problems", format!("down at call {call}")))
+    fn down(call: u32) -> Failure {
+        Failure::new(Code::LookupFailed).with("problems", format!("down at call {call}"))
     }
 
     fn fresh(value: u32) -> Cached<u32> {

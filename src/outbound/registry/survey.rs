@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{LookupError, Registry, Store, dynamodb};
+use super::{Place, Registry};
 use crate::domain::destination::Target;
 use crate::domain::document::Document;
+use crate::domain::failure::Failure;
 use crate::domain::problem::Problem;
 
 /// Destinations whose secrets are read at the same time.
@@ -27,17 +28,19 @@ pub struct Survey {
 
 impl Registry {
     /// Reads everything anew.
-    pub async fn survey(&self) -> Result<Survey, LookupError> {
-        let (document, mut problems) = match &self.store {
-            Store::Table { dynamodb, table } => {
-                let (document, problems) = Box::pin(dynamodb::read_all(dynamodb, table)).await?;
+    pub async fn survey(&self) -> Result<Survey, Failure> {
+        let (document, mut problems) = match &self.place {
+            Place::Table(table) => {
+                let (document, problems) = Box::pin(self.table(table).read_all()).await?;
                 (Arc::new(document), problems)
             }
-            Store::Single(_) | Store::Text { .. } => (self.document("", Duration::ZERO).await?.value, Vec::new()),
+            Place::Single(_) | Place::File(_) | Place::Secret(_) => {
+                (self.document("route", "", Duration::ZERO).await?.value, Vec::new())
+            }
         };
         problems.extend(document.problems());
         if document.routes.as_ref().is_some_and(|routes| !routes.contains_key("*")) {
-            let path = if matches!(self.store, Store::Table { .. }) { "route#*" } else { "routes.*" };
+            let path = if matches!(self.place, Place::Table(_)) { "route#*" } else { "routes.*" };
             problems.push(Problem::new(path, "a route for the detections that have none of their own"));
         }
         let mut targets = Vec::new();
