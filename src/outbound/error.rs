@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use rustls::{AlertDescription, CertificateError};
 
 use super::guard::{AddressBlocked, NameUnresolved};
-use super::progress::{Phase, Progress};
+use super::progress::{Phase, Steps};
 use super::redact::Secrets;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::report::day;
@@ -16,8 +16,8 @@ use crate::domain::report::day;
 const NO_DESCRIPTOR: [i32; 2] = [24, 23];
 
 /// Why there was no response, as far as the error tells.
-pub(super) fn failure(error: &(dyn Error + 'static), progress: &Progress, secrets: &Secrets) -> Failure {
-    let phase = progress.phase();
+pub(super) fn failure(error: &(dyn Error + 'static), steps: &Steps, secrets: &Secrets) -> Failure {
+    let phase = steps.phase();
     let chain = Chain(Some(error));
     if let Some(blocked) = chain.clone().find_map(|error| error.downcast_ref::<AddressBlocked>()) {
         return blocked.failure();
@@ -26,7 +26,7 @@ pub(super) fn failure(error: &(dyn Error + 'static), progress: &Progress, secret
         return Failure::new(Code::Dns);
     }
     if let Some(error) = chain.clone().find_map(|error| error.downcast_ref::<rustls::Error>()) {
-        let failure = tls_failure(error, progress, secrets);
+        let failure = tls_failure(error, steps, secrets);
         // A TLS 1.3 server judges the client's certificate after our side of the handshake is over: the request is on
         // its way, but nobody reads it.
         let maybe_received = phase == Phase::Response && failure.code != Code::TlsClientCertificate;
@@ -39,12 +39,12 @@ pub(super) fn failure(error: &(dyn Error + 'static), progress: &Progress, secret
             let kind = io.map_or_else(|| "no reason is given".to_owned(), |error| error.kind().to_string());
             Failure::new(connect_code(io)).with("kind", kind)
         }
-        Phase::Handshake if progress.client_certificate_demanded() => Failure::new(Code::TlsClientCertificate),
+        Phase::Handshake if steps.client_certificate => Failure::new(Code::TlsClientCertificate),
         Phase::Handshake => Failure::new(Code::TlsCut),
         Phase::Response => {
             let malformed = chain.clone().any(|error| error.downcast_ref().is_some_and(hyper::Error::is_parse));
             // On a connection that was open already, the bytes may be left over from the answer before.
-            let code = if malformed && !progress.is_reused() { Code::MalformedResponse } else { Code::ConnectionLost };
+            let code = if malformed && !steps.is_reused() { Code::MalformedResponse } else { Code::ConnectionLost };
             Failure { maybe_received: true, ..Failure::new(code) }
         }
     }
@@ -79,16 +79,16 @@ fn connect_code(error: Option<&io::Error>) -> Code {
     }
 }
 
-fn tls_failure(error: &rustls::Error, progress: &Progress, secrets: &Secrets) -> Failure {
+fn tls_failure(error: &rustls::Error, steps: &Steps, secrets: &Secrets) -> Failure {
     use AlertDescription as Alert;
     use rustls::Error as Tls;
     let detail = |text: &str| Failure::new(Code::TlsFailed).with("detail", text);
     match error {
-        Tls::InvalidCertificate(error) => certificate_failure(error, progress, secrets),
+        Tls::InvalidCertificate(error) => certificate_failure(error, steps, secrets),
         // The first bytes of an HTTP/1.1 answer are no TLS record.
         Tls::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => Failure::new(Code::TlsPlainHttp),
         Tls::AlertReceived(Alert::CertificateRequired) => Failure::new(Code::TlsClientCertificate),
-        Tls::AlertReceived(_) if progress.client_certificate_demanded() => Failure::new(Code::TlsClientCertificate),
+        Tls::AlertReceived(_) if steps.client_certificate => Failure::new(Code::TlsClientCertificate),
         Tls::PeerIncompatible(rustls::PeerIncompatible::NoSignatureSchemesInCommon) => {
             Failure::new(Code::TlsUnsupported)
         }
@@ -111,10 +111,10 @@ fn tls_failure(error: &rustls::Error, progress: &Progress, secrets: &Secrets) ->
     }
 }
 
-fn certificate_failure(error: &CertificateError, progress: &Progress, secrets: &Secrets) -> Failure {
+fn certificate_failure(error: &CertificateError, steps: &Steps, secrets: &Secrets) -> Failure {
     let dated = |code, time: &rustls::pki_types::UnixTime| {
         let date = day(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()));
-        let which = if progress.is_about_an_intermediate() { "intermediate " } else { "" };
+        let which = if steps.about_an_intermediate { "intermediate " } else { "" };
         Failure::new(code).with("date", date).with("which", which)
     };
     match error {
@@ -122,7 +122,7 @@ fn certificate_failure(error: &CertificateError, progress: &Progress, secrets: &
         CertificateError::NotValidYetContext { not_before, .. } => dated(Code::TlsNotYetValid, not_before),
         // A private authority that was renewed under its old name is found by that name, and then its key does not fit.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            let issuer = if progress.is_self_signed() { ": it is self-signed" } else { "" };
+            let issuer = if steps.self_signed { ": it is self-signed" } else { "" };
             Failure::new(Code::TlsUnknownIssuer).with("issuer", issuer)
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }

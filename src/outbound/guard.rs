@@ -11,7 +11,7 @@ use url::Host;
 
 use super::names::NAMES;
 pub(super) use super::names::NameUnresolved;
-use super::progress;
+use super::progress::{self, Steps};
 use crate::domain::address::{AllowedNetworks, Blocked, check, why};
 use crate::domain::attempt::Address;
 use crate::domain::failure::{Code, Failure};
@@ -73,7 +73,7 @@ impl Guard {
         addresses: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
         let checked: Vec<_> = addresses.iter().map(|address| self.address(address.ip())).collect();
-        progress::led_to(checked.iter().copied());
+        progress::note(|steps| steps.addresses.extend(&checked));
         let blocked = checked.iter().rev().find_map(AddressBlocked::of);
         let allowed: Vec<_> = addresses
             .into_iter()
@@ -97,9 +97,9 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
-            progress::resolving();
+            progress::note(Steps::resolving);
             let addresses = NAMES.addresses(name.as_str()).await;
-            progress::resolved();
+            progress::note(Steps::resolved);
             let allowed = shuffled(guard.keep_allowed(name.as_str(), addresses?)?);
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })

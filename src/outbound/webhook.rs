@@ -10,17 +10,17 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use reqwest::Client;
 use rustls::ClientConfig;
-use tower_layer::Layer;
+use tower_layer::layer_fn;
 use tower_service::Service;
 use url::Host;
 
 use super::guard::{AddressBlocked, Guard};
 use super::origins::Origins;
-use super::progress::{self, Phase, Progress};
+use super::progress::{self, Phase, Progress, Steps};
 use super::redact::{Secrets, redirect};
 use super::{error, excerpt, tls};
 use crate::domain::address::{AllowedNetworks, Blocked};
-use crate::domain::attempt::{Attempt, Timings, retry_after};
+use crate::domain::attempt::{Address, Attempt, Timings, retry_after};
 use crate::domain::destination::Target;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::failure::{Code, Failure, in_words};
@@ -109,7 +109,7 @@ impl Webhook {
                 .http1_max_headers(MAX_HEADERS)
                 .pool_idle_timeout(POOL_IDLE_TIMEOUT)
                 .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-                .connector_layer(TimedLayer)
+                .connector_layer(layer_fn(Timed))
                 .build()
                 .map_err(|_| ClientUnavailable)?;
             Ok(Guarded { client, guard })
@@ -138,21 +138,22 @@ impl Webhook {
         let literal = guard.literal(target.endpoint.host());
         let blocked = literal.and_then(|address| AddressBlocked::of(&address));
         let progress = Progress::default();
-        let attempt = |result: Result<u16, Failure>, timings| Attempt {
-            result: result.map_err(|failure| with_facts(failure, target, payload, timeout, &progress)),
+        let attempt = |result: Result<u16, Failure>, steps: Steps, timings| Attempt {
+            result: result.map_err(|failure| with_facts(failure, target, payload, timeout, &steps.addresses)),
             timings,
-            addresses: literal.into_iter().chain(progress.addresses()).collect(),
-            certificate_expires: progress.certificate_expires(),
+            addresses: literal.into_iter().chain(steps.addresses).collect(),
+            certificate_expires: steps.certificate_expires,
         };
         if let Some(blocked) = blocked {
-            return attempt(Err(blocked.failure()), Timings::default());
+            return attempt(Err(blocked.failure()), Steps::default(), Timings::default());
         }
         let signed = Signed::new(target, payload);
         let secrets = || Secrets::of(target, signed.as_ref().map(|signed| signed.signature.as_str()));
         let request = self.request(client, target, payload, signed.as_ref(), &progress);
         let started = Instant::now();
         let response = tokio::time::timeout(timeout.time, progress.clone().scope(request.send())).await;
-        let timings = progress.timings(started, matches!(response, Ok(Ok(_))));
+        let steps = progress.steps();
+        let timings = steps.timings(started, matches!(response, Ok(Ok(_))));
         let left = timeout.time.saturating_sub(started.elapsed());
         let result = match response {
             // The status line decides.
@@ -162,10 +163,10 @@ impl Webhook {
                 Ok(status)
             }
             Ok(Ok(response)) => Err(refused(response, target, &secrets(), payload, left).await),
-            Ok(Err(error)) => Err(error::failure(&error, &progress, &secrets())),
-            Err(_) => Err(timed_out(timeout, &progress)),
+            Ok(Err(error)) => Err(error::failure(&error, &steps, &secrets())),
+            Err(_) => Err(timed_out(timeout, steps.phase())),
         };
-        attempt(result, timings)
+        attempt(result, steps, timings)
     }
 
     fn request(
@@ -219,7 +220,7 @@ fn with_facts(
     target: &Target,
     payload: &Payload,
     timeout: AttemptTimeout,
-    progress: &Progress,
+    led_to: &[Address],
 ) -> Failure {
     let endpoint = &target.endpoint;
     let host = endpoint.host().map(|host| host.to_string()).unwrap_or_default();
@@ -228,7 +229,7 @@ fn with_facts(
         if is_name { format!("the host name {host} leads to ") } else { "the `url` has the address ".to_owned() };
     let port = endpoint.expose_url().port_or_known_default().unwrap_or_default();
     let addresses: Vec<_> =
-        progress.addresses().iter().filter(|address| address.blocked.is_none()).map(|a| a.ip.to_string()).collect();
+        led_to.iter().filter(|address| address.blocked.is_none()).map(|a| a.ip.to_string()).collect();
     let at = if addresses.is_empty() { String::new() } else { format!(" ({}, port {port})", addresses.join(", ")) };
     failure
         .with("openssl", format_args!("`openssl s_client -connect {host}:{port} -servername {host}`"))
@@ -242,8 +243,7 @@ fn with_facts(
         .with("webhook_id", &payload.webhook_id)
 }
 
-fn timed_out(timeout: AttemptTimeout, progress: &Progress) -> Failure {
-    let phase = progress.phase();
+fn timed_out(timeout: AttemptTimeout, phase: Phase) -> Failure {
     let code = match phase {
         _ if timeout.is_cut() => Code::Deadline,
         Phase::Dns => Code::DnsTimeout,
@@ -294,18 +294,7 @@ fn redirected(failure: Failure, target: &Target, headers: &HeaderMap, secrets: &
     failure.with("advice", to.advice()).with("location", to)
 }
 
-/// Tells the progress when a connection begins and when it stands.
-#[derive(Clone)]
-struct TimedLayer;
-
-impl<S> Layer<S> for TimedLayer {
-    type Service = Timed<S>;
-
-    fn layer(&self, connector: S) -> Timed<S> {
-        Timed(connector)
-    }
-}
-
+/// A connector that notes when a connection begins and when it stands.
 #[derive(Clone)]
 struct Timed<S>(S);
 
@@ -327,9 +316,9 @@ where
     fn call(&mut self, target: R) -> Self::Future {
         let connecting = self.0.call(target);
         Box::pin(async move {
-            progress::connecting();
+            progress::note(Steps::connecting);
             let connection = connecting.await?;
-            progress::connected();
+            progress::note(Steps::connected);
             Ok(connection)
         })
     }
