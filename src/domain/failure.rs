@@ -405,16 +405,11 @@ impl Failure {
 
     /// What was to be kept could not be written: this failure stands in the place of the one before.
     #[must_use]
-    pub fn not_kept(self, before: Option<&Self>) -> Self {
-        let text = before.map_or_else(|| "the delivery failed".to_owned(), Self::cause);
-        let failure = Self {
-            status: before.and_then(|before| before.status),
-            excerpt: None,
-            maybe_received: before.is_some_and(|before| before.maybe_received),
-            ..self
-        };
-        let mend = before.map(|before| format!("{}: {}", before.row().owner.name(), before.remedy()));
-        failure.with("before", text).with("mend", mend.unwrap_or_default())
+    pub fn not_kept(self, before: &Self) -> Self {
+        let mend = format!("{}: {}", before.row().owner.name(), before.remedy());
+        let (status, maybe_received) = (before.status, before.maybe_received);
+        let failure = Self { status, maybe_received, excerpt: None, ..self };
+        failure.with("before", before.cause()).with("mend", mend)
     }
 
     /// Adds a fact of this case. The last one of a name counts.
