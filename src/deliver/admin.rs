@@ -64,7 +64,7 @@ pub async fn answer(app: &App, request: Result<Request, Problem>, request_id: &s
         Err(problem) => Err(problem.to_string()),
     };
     answer.unwrap_or_else(|error| {
-        telemetry::admin(Level::Warn, &format!("request not carried out: {error}."), &json!({}));
+        telemetry::line(Level::Warn, &format!("request not carried out: {error}."), &json!({}));
         Answer::Error { error }
     })
 }
@@ -79,7 +79,7 @@ async fn redrive(app: &App, of: &Redrive, deadline: Deadline) -> Result<Redriven
     let queues = app.queues.as_ref().ok_or(NO_QUEUES)?;
     let redriven = dead_letters::redrive(queues, of, deadline.left()).await;
     let level = if redriven.error.is_some() { Level::Warn } else { Level::Info };
-    telemetry::admin(level, &redriven.sentence(of), &json!({}));
+    telemetry::line(level, &redriven.sentence(of), &json!({}));
     Ok(redriven)
 }
 
@@ -137,7 +137,7 @@ async fn check(app: &App, deadline: Deadline) -> Check {
     };
     let level = if check.ok { Level::Info } else { Level::Warn };
     let fields = check.code.map_or(json!({}), |code| json!({ "code": code }));
-    telemetry::admin(level, &check.sentence(), &fields);
+    telemetry::line(level, &check.sentence(), &fields);
     check
 }
 

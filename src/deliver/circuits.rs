@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use serde_json::json;
+
 use crate::domain::attempt::Attempt;
 use crate::domain::breaker::{Admission, Breaker, Change, Seen};
 use crate::domain::destination::Target;
@@ -76,12 +78,12 @@ impl Leave<'_> {
                      environment makes no attempt, so that other destinations do not wait; the alerts for {id} wait in the \
                      retry queue. Nobody yet; if it goes on, endpoint owner: bring the endpoint back."
                 );
-                telemetry::breaker(Level::Warn, id, &message);
+                telemetry::line(Level::Warn, &message, &json!({ "destination": id }));
             }
             Some(Change::Closed { since, cause }) => {
                 let since = clock(SystemTime::UNIX_EPOCH + since, now);
                 let message = format!("{id} CIRCUIT CLOSED: attempts go on; it failed since {since}: {cause}.");
-                telemetry::breaker(Level::Info, id, &message);
+                telemetry::line(Level::Info, &message, &json!({ "destination": id }));
             }
         }
     }

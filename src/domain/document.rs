@@ -17,7 +17,7 @@ use super::destination::{
     MAX_FALLBACK_MINUTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_SIGNING_SECRETS, MAX_TIMEOUT_SECONDS, is_id,
 };
 use super::endpoint::{EndpointTemplate, header_name, header_value};
-use super::json::members_as_written;
+use super::json::{items, members_as_written, word};
 use super::outcome::{Kind, Severity};
 use super::problem::Problem;
 use super::route::Route;
@@ -143,11 +143,10 @@ pub fn parse_destination(id: &str, path: &str, value: &RawValue) -> Result<Arc<D
     let active = options.take("active", "true or false", json);
     let paused = options.take("paused", "true or false", json);
     let outcomes = options.take("outcomes", "a list of MATCHED, NOT_MATCHED and ERROR, at least one", |value| {
-        let kinds: Option<Vec<_>> = json::<Vec<String>>(value)?.iter().map(|name| Kind::parse(name)).collect();
+        let kinds: Option<Vec<Kind>> = items(value)?.into_iter().map(word).collect();
         kinds.filter(|kinds| !kinds.is_empty())
     });
-    let min_severity =
-        options.take("min_severity", Severity::EXPECTED, |value| Severity::parse(&json::<String>(value)?));
+    let min_severity = options.take("min_severity", Severity::EXPECTED, word);
     let headers = options.take_with("headers", headers).unwrap_or_default();
     let signing_secrets = options.take_with("signing_secrets", signing_secrets).unwrap_or_default();
     let fallback = options.take_with("fallback", fallback);

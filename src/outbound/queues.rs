@@ -59,14 +59,9 @@ impl Queues {
         Self { sqs: Service::new(aws, WRITES, Client::new), urls }
     }
 
-    /// Whether a message came from the retry queue.
-    pub fn is_retry(&self, message: &Message) -> bool {
-        message.queue.as_ref().is_some_and(|queue| queue.is_at(&self.urls.retry))
-    }
-
     /// What a message's attributes say, if it came from the retry queue. A producer's attributes are nobody's orders.
     pub fn orders<'a>(&self, message: &'a Message) -> Option<&'a Orders> {
-        message.orders(self.is_retry(message))
+        message.orders(message.queue.as_ref().is_some_and(|queue| queue.is_at(&self.urls.retry)))
     }
 
     pub fn dead_letter_name(&self) -> &str {

@@ -12,7 +12,7 @@ use crate::domain::report::Report;
 /// Writes one line: the sentence, and the facts as members of one JSON object.
 ///
 /// tracing fixes the level of each place in the source, and the fields' names; the formatter takes `fields` as they are.
-fn line(level: Level, message: &str, fields: &impl Serialize) {
+pub fn line(level: Level, message: &str, fields: &impl Serialize) {
     // Plain data: it can always be written as JSON.
     let fields = serde_json::to_string(fields).unwrap_or_default();
     match level {
@@ -25,16 +25,6 @@ fn line(level: Level, message: &str, fields: &impl Serialize) {
 /// The result line of a delivery, or of a record that has none.
 pub fn report(report: &Report) {
     line(report.level, &report.message, report);
-}
-
-/// What an administrator asked for, and what came of it.
-pub fn admin(level: Level, message: &str, fields: &impl Serialize) {
-    line(level, message, fields);
-}
-
-/// A circuit opened or closed.
-pub fn breaker(level: Level, destination: &str, message: &str) {
-    line(level, message, &json!({ "destination": destination }));
 }
 
 /// The cold start is over.
