@@ -14,7 +14,7 @@ use crate::domain::destination::Destination;
 use crate::domain::failure::{Code, Failure, Level};
 use crate::domain::outcome::Payload;
 use crate::domain::problem::{Problem, printable};
-use crate::domain::report::{Report, Subject};
+use crate::domain::report::{Report, Subject, Told};
 use crate::domain::route::Delivery;
 use crate::outbound::dead_letters;
 use crate::outbound::registry::Survey;
@@ -49,9 +49,8 @@ pub struct Probe {
     pub probe: String,
     /// Whether the endpoint took the test message.
     pub ok: bool,
-    pub message: String,
     #[serde(flatten)]
-    pub report: Report,
+    pub told: Told,
 }
 
 /// Does what is asked. A wrong request is answered too: a failed invocation would be repeated where it is asynchronous.
@@ -104,9 +103,8 @@ async fn probe(app: &App, id: &str, request_id: &str, deadline: Deadline) -> Pro
     };
     let failure = result.as_ref().map_or_else(Some, |attempt| attempt.result.as_ref().err());
     let report = Report::probe(&subject, failure, SystemTime::now());
-    let probe = Probe { probe: id.clone(), ok: failure.is_none(), message: report.message.clone(), report };
-    telemetry::report(&probe.report);
-    probe
+    telemetry::report(&report);
+    Probe { probe: id.clone(), ok: failure.is_none(), told: report.into() }
 }
 
 async fn send_test(

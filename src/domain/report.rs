@@ -145,6 +145,20 @@ pub struct Report {
     search_id: Option<String>,
 }
 
+/// A report as an answer has it: with its sentence.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    message: String,
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+impl From<Report> for Told {
+    fn from(mut report: Report) -> Self {
+        Self { message: std::mem::take(&mut report.message), report }
+    }
+}
+
 impl Report {
     /// `failure` is why it is not delivered; `now` is when the report is made.
     pub fn new(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) -> Self {
