@@ -142,7 +142,7 @@ async fn check(app: &App, deadline: Deadline) -> Check {
 fn checked(app: &App, survey: Survey, longest: Duration) -> Check {
     // The check itself took a moment of it: that must not be held against a destination.
     let longest = longest + Duration::from_millis(500);
-    let Survey { destinations, routes, mut problems, without_route, targets } = survey;
+    let Survey { document, mut problems, targets } = survey;
     for (path, target) in &targets {
         // What a name leads to is for a probe to find out; an address in the URL is checked by itself.
         let blocked = app.webhook.blocked(target).map(|blocked| match blocked {
@@ -157,5 +157,5 @@ fn checked(app: &App, survey: Survey, longest: Duration) -> Check {
             problems.push(Problem::new(format!("{path}.timeout"), expected));
         }
     }
-    Check::new(destinations, routes, problems, without_route)
+    Check::new(&document, problems)
 }

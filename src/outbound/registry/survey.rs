@@ -1,6 +1,5 @@
 //! Everything that is configured, read at once: for a check, never for an outcome.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +16,8 @@ const AT_ONCE: usize = 50;
 
 /// What is configured, and what is wrong with it.
 pub struct Survey {
-    pub destinations: usize,
-    pub routes: usize,
+    pub document: Arc<Document>,
     pub problems: Vec<Problem>,
-    /// Destinations that no route names, so that they get nothing.
-    pub without_route: Vec<String>,
     /// Destinations that can be used, with the path of each.
     pub targets: Vec<(String, Arc<Target>)>,
 }
@@ -59,21 +55,6 @@ impl Registry {
                 }
             }
         }
-        Ok(Survey {
-            destinations: document.destinations.len(),
-            routes: document.routes.as_ref().map_or(0, BTreeMap::len),
-            problems,
-            without_route: without_route(&document),
-            targets,
-        })
+        Ok(Survey { document, problems, targets })
     }
-}
-
-/// A fallback gets what another destination misses, so it needs no route.
-fn without_route(document: &Document) -> Vec<String> {
-    let Some(routes) = &document.routes else { return Vec::new() };
-    let mut named: BTreeSet<_> = routes.values().flat_map(|route| &route.destinations).collect();
-    let destinations = document.destinations.values().flatten();
-    named.extend(destinations.filter_map(|one| one.fallback.as_ref()).map(|fallback| &fallback.to));
-    document.destinations.keys().filter(|id| !named.contains(id)).cloned().collect()
 }
