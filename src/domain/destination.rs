@@ -139,18 +139,6 @@ impl Destination {
         self.endpoint.references().chain(templates.flat_map(Template::references)).collect()
     }
 
-    /// What is wrong with its fallback, given the destination of that id, if there is one.
-    pub fn fallback_problem(&self, target: Option<&Self>) -> Option<Problem> {
-        let fallback = self.fallback.as_ref()?;
-        let expected = match target {
-            _ if fallback.to == self.id => "another destination than this one",
-            None => "a destination that exists",
-            Some(target) if target.fallback.is_some() => "a destination that has no fallback itself",
-            Some(_) => return None,
-        };
-        Some(Problem::new(format!("{}.fallback.to", self.path), expected))
-    }
-
     /// The target to send to. It is made once where the destination refers to no secret.
     pub fn target(&self, resolved: &Resolved) -> Result<Arc<Target>, Incomplete> {
         if let Some(target) = self.ready.get() {

@@ -108,25 +108,28 @@ impl Document {
     /// Takes out every destination whose fallback cannot be one. A fallback that has problems itself does exist.
     #[must_use]
     pub fn checked(mut self) -> Self {
-        let problem = |destination: &Destination| {
-            let target = destination.fallback.as_ref().and_then(|fallback| self.destinations.get(&fallback.to));
-            match target {
-                Some(Err(_)) => None,
-                Some(Ok(target)) => destination.fallback_problem(Some(target)),
-                None => destination.fallback_problem(None),
-            }
-        };
         let usable = self.destinations.values().flatten();
-        let problems: Vec<_> = usable.filter_map(|one| Some((one.id.clone(), problem(one)?))).collect();
+        let problems: Vec<_> = usable.filter_map(|one| Some((one.id.clone(), self.fallback_problem(one)?))).collect();
         for (id, problem) in problems {
             self.destinations.insert(id, Err(vec![problem]));
         }
         self
     }
+
+    fn fallback_problem(&self, destination: &Destination) -> Option<Problem> {
+        let fallback = destination.fallback.as_ref()?;
+        let expected = match self.destinations.get(&fallback.to) {
+            _ if fallback.to == destination.id => "another destination than this one",
+            None => "a destination that exists",
+            Some(Ok(target)) if target.fallback.is_some() => "a destination that has no fallback itself",
+            Some(_) => return None,
+        };
+        Some(Problem::new(format!("{}.fallback.to", destination.path), expected))
+    }
 }
 
 /// Reads one destination; every problem is named by its path. Whether its fallback exists is for
-/// [`Destination::fallback_problem`] to say.
+/// [`Document::checked`] to say.
 pub fn parse_destination(id: &str, path: &str, value: &RawValue) -> Result<Arc<Destination>, Vec<Problem>> {
     let mut options = Members::open(path, value, "an object with `url`")?;
     if !is_id(id) {
