@@ -216,13 +216,11 @@ async fn send(client: &reqwest::Client, request: HttpRequest) -> Result<HttpResp
     let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
     let request = request.map(|body| reqwest::Body::from(body.bytes().unwrap_or_default().to_vec()));
     let request = reqwest::Request::try_from(request).map_err(|error| ConnectorError::user(error.into()))?;
-    let response = client.execute(request).await.map_err(failed)?;
-    let mut answer = http::Response::builder().status(response.status());
-    if let Some(headers) = answer.headers_mut() {
-        headers.clone_from(response.headers());
-    }
-    let body = response.bytes().await.map_err(failed)?;
-    let answer = answer.body(SdkBody::from(body)).map_err(|error| ConnectorError::other(error.into(), None))?;
+    let mut response = client.execute(request).await.map_err(failed)?;
+    let mut answer = http::Response::new(SdkBody::empty());
+    *answer.status_mut() = response.status();
+    *answer.headers_mut() = std::mem::take(response.headers_mut());
+    *answer.body_mut() = response.bytes().await.map_err(failed)?.into();
     HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
 }
 

@@ -18,7 +18,7 @@ const NO_DESCRIPTOR: [i32; 2] = [24, 23];
 /// Why there was no response, as far as the error tells.
 pub(super) fn failure(error: &(dyn Error + 'static), steps: &Steps, secrets: &Secrets) -> Failure {
     let phase = steps.phase();
-    let chain = Chain(Some(error));
+    let chain = chain(error);
     if let Some(blocked) = chain.clone().find_map(|error| error.downcast_ref::<AddressBlocked>()) {
         return blocked.failure();
     }
@@ -51,18 +51,11 @@ pub(super) fn failure(error: &(dyn Error + 'static), steps: &Steps, secrets: &Se
 }
 
 /// An error and what caused it. `io::Error::source` skips the error that it wraps, so that one is visited first.
-#[derive(Clone)]
-struct Chain<'a>(Option<&'a (dyn Error + 'static)>);
-
-impl<'a> Iterator for Chain<'a> {
-    type Item = &'a (dyn Error + 'static);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let error = self.0?;
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> + Clone {
+    std::iter::successors(Some(error), |&error| {
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        self.0 = wrapped.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source());
-        Some(error)
-    }
+        wrapped.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source())
+    })
 }
 
 fn connect_code(error: Option<&io::Error>) -> Code {

@@ -72,15 +72,11 @@ impl Guard {
         host: &str,
         addresses: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
-        let checked: Vec<_> = addresses.iter().map(|address| self.address(address.ip())).collect();
-        progress::note(|steps| steps.addresses.extend(&checked));
-        let blocked = checked.iter().rev().find_map(AddressBlocked::of);
-        let allowed: Vec<_> = addresses
-            .into_iter()
-            .zip(&checked)
-            .filter(|(_, checked)| checked.blocked.is_none())
-            .map(|(address, _)| address)
-            .collect();
+        let checked: Vec<_> = addresses.into_iter().map(|dialled| (dialled, self.address(dialled.ip()))).collect();
+        progress::note(|steps| steps.addresses.extend(checked.iter().map(|(_, address)| address)));
+        let blocked = checked.iter().rev().find_map(|(_, address)| AddressBlocked::of(address));
+        let allowed: Vec<_> =
+            checked.iter().filter(|(_, address)| address.blocked.is_none()).map(|(dialled, _)| *dialled).collect();
         match blocked {
             Some(blocked) if allowed.is_empty() => Err(blocked.into()),
             Some(_) => {

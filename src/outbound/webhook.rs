@@ -147,8 +147,8 @@ impl Webhook {
         if let Some(blocked) = blocked {
             return attempt(Err(blocked.failure()), Steps::default(), Timings::default());
         }
-        let signed = Signed::new(target, payload);
-        let secrets = || Secrets::of(target, signed.as_ref().map(|signed| signed.signature.as_str()));
+        let signed = signed(target, payload);
+        let secrets = || Secrets::of(target, signed.as_ref().map(|(_, signature)| signature.as_str()));
         let request = self.request(client, target, payload, signed.as_ref(), &progress);
         let started = Instant::now();
         let response = tokio::time::timeout(timeout.time, progress.clone().scope(request.send())).await;
@@ -174,7 +174,7 @@ impl Webhook {
         client: &Client,
         target: &Target,
         payload: &Payload,
-        signed: Option<&Signed>,
+        signed: Option<&(u64, String)>,
         progress: &Progress,
     ) -> reqwest::RequestBuilder {
         let endpoint = &target.endpoint;
@@ -186,7 +186,7 @@ impl Webhook {
             .headers(target.headers.clone())
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(WEBHOOK_ID, &payload.webhook_id);
-        if let Some(Signed { timestamp, signature }) = signed {
+        if let Some((timestamp, signature)) = signed {
             request = request.header(WEBHOOK_TIMESTAMP, *timestamp).header(WEBHOOK_SIGNATURE, signature);
         }
         if !self.origins.keep_alive(endpoint.origin()) {
@@ -196,22 +196,14 @@ impl Webhook {
     }
 }
 
-/// A signature and the time that it is of.
-struct Signed {
-    timestamp: u64,
-    signature: String,
-}
-
-impl Signed {
-    fn new(target: &Target, payload: &Payload) -> Option<Self> {
-        if target.signing_keys.is_empty() {
-            return None;
-        }
-        // Of this attempt: receivers refuse old timestamps (Standard Webhooks, "Webhook Headers").
-        let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let signature = signature(&target.signing_keys, &payload.webhook_id, timestamp, &payload.body);
-        Some(Self { timestamp, signature })
+/// A signature and the time that it is of; nothing for a target without keys.
+fn signed(target: &Target, payload: &Payload) -> Option<(u64, String)> {
+    if target.signing_keys.is_empty() {
+        return None;
     }
+    // Of this attempt: receivers refuse old timestamps (Standard Webhooks, "Webhook Headers").
+    let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    Some((timestamp, signature(&target.signing_keys, &payload.webhook_id, timestamp, &payload.body)))
 }
 
 /// What every failure of an attempt may say: where it went, and how long it was given.

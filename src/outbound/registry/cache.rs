@@ -127,15 +127,15 @@ impl<V: Clone> Cache<V> {
         look_up: impl Future<Output = Result<V, Failure>>,
     ) -> Result<Cached<V>, Failure> {
         let entry = self.entry(key);
-        let is_due = {
-            let mut state = entry.lock().await;
-            let is_due = state.refreshed.is_none_or(|at| age(at) >= self.ttl);
-            if is_due {
-                state.refreshed = Some(SystemTime::now());
-            }
-            is_due
+        let mut state = entry.lock().await;
+        let max_age = if state.refreshed.is_none_or(|at| age(at) >= self.ttl) {
+            state.refreshed = Some(SystemTime::now());
+            Duration::ZERO
+        } else {
+            Duration::MAX
         };
-        self.get(key, if is_due { Duration::ZERO } else { Duration::MAX }, look_up).await
+        drop(state);
+        self.get(key, max_age, look_up).await
     }
 
     fn entry(&self, key: &str) -> Arc<Entry<V>> {
@@ -143,7 +143,8 @@ impl<V: Clone> Cache<V> {
         if let Some(entry) = entries.by_key.get(key) {
             return entry.clone();
         }
-        let (key, entry): (Arc<str>, _) = (key.into(), Arc::new(Entry::new(State::default())));
+        let (key, entry): (Arc<str>, _) =
+            (key.into(), Arc::new(Entry::new(State { known: None, failed: None, refreshed: None })));
         entries.by_key.insert(key.clone(), entry.clone());
         entries.order.push_back((key, 0));
         entries.make_room();
@@ -173,12 +174,6 @@ impl<V> Entries<V> {
             self.by_key.remove(&key);
             self.bytes -= size;
         }
-    }
-}
-
-impl<V> Default for State<V> {
-    fn default() -> Self {
-        Self { known: None, failed: None, refreshed: None }
     }
 }
 
