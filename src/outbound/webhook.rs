@@ -283,7 +283,7 @@ async fn refused(
 
 fn redirected(failure: Failure, target: &Target, headers: &HeaderMap, secrets: &Secrets) -> Failure {
     let to = redirect(target.endpoint.expose_url(), headers.get(header::LOCATION), secrets);
-    failure.with("advice", to.advice()).with("location", to)
+    failure.with("advice", to.advice).with("location", to.place)
 }
 
 /// A connector that notes when a connection begins and when it stands.
