@@ -84,14 +84,13 @@ async fn redrive(app: &App, of: &Redrive, deadline: Deadline) -> Result<Redriven
 
 /// Sends the test message to one destination, from where the function runs. Nothing is kept or tried again.
 async fn probe(app: &App, id: &str, request_id: &str, deadline: Deadline) -> Probe {
-    let (destination, result) = match tokio::time::timeout(deadline.left(), app.registry.current(id)).await {
-        Ok(Ok(Delivery::Send(destination))) => {
+    let (destination, result) = match deadline.limit(app.registry.current(id)).await {
+        Ok(Delivery::Send(destination)) => {
             let result = send_test(app, &destination, request_id, deadline).await;
             (Some(destination), result)
         }
-        Ok(Ok(Delivery::Failed { failure, .. })) => (None, Err(failure)),
-        Ok(Err(error)) => (None, Err(error)),
-        Err(_) | Ok(Ok(Delivery::Filtered(..))) => (None, Err(Failure::new(Code::NotStarted))),
+        Ok(Delivery::Failed { failure, .. }) | Err(failure) => (None, Err(failure)),
+        Ok(Delivery::Filtered(..)) => (None, Err(Failure::new(Code::NotStarted))),
     };
     let id = printable(id, 64);
     let tried = result.as_ref().ok();
@@ -114,8 +113,7 @@ async fn send_test(
     deadline: Deadline,
 ) -> Result<Attempt, Failure> {
     let not_started = || Failure::new(Code::NotStarted);
-    let resolving = app.registry.resolve(destination, Duration::ZERO);
-    let target = tokio::time::timeout(deadline.left(), resolving).await.map_err(|_| not_started())??;
+    let target = deadline.limit(app.registry.resolve(destination, Duration::ZERO)).await?;
     // An open connection or a resumed session would hide what is asked for.
     let webhook = app.webhook.for_probe().map_err(|_| not_started())?;
     let timeout = AttemptTimeout::of(target.timeout, deadline.left()).ok_or_else(not_started)?;
@@ -128,10 +126,9 @@ async fn send_test(
 async fn check(app: &App, deadline: Deadline) -> Check {
     // What an attempt may take at most in an invocation of this function: this one has just begun.
     let left = deadline.left();
-    let check = match tokio::time::timeout(left, app.registry.survey()).await {
-        Err(_) => Check::failed(&Failure::new(Code::NotStarted)),
-        Ok(Err(error)) => Check::failed(&error),
-        Ok(Ok(survey)) => checked(app, survey, left),
+    let check = match deadline.limit(app.registry.survey()).await {
+        Err(failure) => Check::failed(&failure),
+        Ok(survey) => checked(app, survey, left),
     };
     let level = if check.ok { Level::Info } else { Level::Warn };
     let fields = check.code.map_or(json!({}), |code| json!({ "code": code }));

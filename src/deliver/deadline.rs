@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt as _;
+
+use crate::domain::failure::{Code, Failure};
+
 /// Kept back at the end of an invocation: what is in flight is parked then, and the answer goes out.
 const RESERVE: Duration = Duration::from_secs(5);
 
@@ -27,6 +31,11 @@ impl Deadline {
     /// What is left for attempts; nothing when only the reserve is left.
     pub fn left(&self) -> Duration {
         self.attempts_end.saturating_duration_since(Instant::now())
+    }
+
+    /// Limits what comes before an attempt to the time that is left: the attempt is else not started.
+    pub fn limit<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> impl Future<Output = Result<T, Failure>> {
+        tokio::time::timeout(self.left(), work).map(|done| done.unwrap_or_else(|_| Err(Failure::new(Code::NotStarted))))
     }
 
     /// What is left for writing to queues.
