@@ -4,8 +4,9 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 
+use super::envelope::ACCEPTED;
 use crate::deliver::{AdminAnswer, RecordReport};
-use crate::domain::record::{Record, UnknownShape};
+use crate::domain::record::Record;
 use crate::domain::report::Told;
 
 /// The answer to an invocation that succeeded.
@@ -26,7 +27,7 @@ pub enum Answer {
 /// Why an invocation fails. The text reaches whoever invoked the function, so it is fixed.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationFailed {
-    #[error("the event has no known shape: expected {}", UnknownShape::ACCEPTED)]
+    #[error("the event has no known shape: expected {ACCEPTED}")]
     UnknownShape,
     #[error("an error inside the function; its log says where")]
     Panic,
