@@ -34,17 +34,14 @@ impl Circuits {
     pub(super) fn ask(&self, target: &Target, now: SystemTime) -> Result<Leave<'_>, Failure> {
         let key = (target.id.clone(), target.endpoint.fingerprint());
         let admission = self.with(&key, false, |breaker| breaker.admit(since_1970(now)));
-        match admission {
-            None | Some(Admission::Pass) => Ok(Leave { circuits: self, key, is_trial: false }),
-            Some(Admission::Trial) => Ok(Leave { circuits: self, key, is_trial: true }),
-            Some(Admission::Open { since, cause, until }) => {
-                let at = |time| clock(SystemTime::UNIX_EPOCH + time, now);
-                let wait = until.saturating_sub(since_1970(now)) + AFTERWARDS.mul_f64(fastrand::f64());
-                let failure = Failure::new(Code::CircuitOpen).with("cause", cause);
-                let failure = failure.with("since", at(since)).with("trial", format_args!("{} UTC", at(until)));
-                Err(Failure { no_later: Some(wait), ..failure })
-            }
-        }
+        let Some(Admission::Open { since, cause, until }) = admission else {
+            return Ok(Leave { circuits: self, key, is_trial: admission == Some(Admission::Trial) });
+        };
+        let at = |time| clock(SystemTime::UNIX_EPOCH + time, now);
+        let wait = until.saturating_sub(since_1970(now)) + AFTERWARDS.mul_f64(fastrand::f64());
+        let failure = Failure::new(Code::CircuitOpen).with("cause", cause);
+        let failure = failure.with("since", at(since)).with("trial", format_args!("{} UTC", at(until)));
+        Err(Failure { no_later: Some(wait), ..failure })
     }
 
     /// Works on a breaker, which is made if it `is_needed`, and forgotten when it has nothing to remember.

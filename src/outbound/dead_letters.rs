@@ -41,19 +41,18 @@ pub async fn list(queues: &Queues, selection: &Selection, time_left: Duration) -
     // Showing them again takes about as long as receiving them.
     let mut reader = Reader { queues, hidden_for: HIDDEN_BY_LIST, end: begun + time_left / 2, empty: 0 };
     let (mut groups, mut receipts) = (Groups::default(), Vec::new());
-    let read = loop {
-        let letters = match reader.next().await {
-            Ok(Some(letters)) => letters,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        };
-        for letter in letters {
-            if letter.is_in(selection) {
-                groups.add(letter.destination.as_deref(), letter.code.as_deref(), letter.sent);
+    let read = async {
+        while let Some(letters) = reader.next().await? {
+            for letter in letters {
+                if letter.is_in(selection) {
+                    groups.add(letter.destination.as_deref(), letter.code.as_deref(), letter.sent);
+                }
+                receipts.push(letter.receipt);
             }
-            receipts.push(letter.receipt);
         }
+        Ok(())
     };
+    let read = read.await;
     // The last call may take a moment longer, and what was counted must still be told.
     let shown = show_again(queues, &receipts, begun + time_left * 9 / 10).await;
     read.and(shown)?;
