@@ -70,20 +70,20 @@ impl Document {
         top.take("description", DESCRIPTION_EXPECTED, description);
         let problems = top.finish("destinations, routes, description");
         let Some(destinations) = destinations.filter(|_| problems.is_empty()) else { return Err(problems) };
-        let destinations = destinations.into_iter().map(|(id, values)| {
+        let destinations = destinations.into_iter().map(|(id, value)| {
             let path = format!("destinations.{}", destination::shown(&id));
-            let destination = match values[..] {
-                [value] => parse_destination(&id, &path, value),
-                _ => Err(vec![Problem::new(path, ONCE)]),
+            let destination = match value {
+                Some(value) => parse_destination(&id, &path, value),
+                None => Err(vec![Problem::new(path, ONCE)]),
             };
             (id, destination)
         });
         let routes = routes.map(|routes| {
-            let routes = routes.into_iter().map(|(id, values)| {
+            let routes = routes.into_iter().map(|(id, value)| {
                 let path = format!("routes.{id}");
-                let route = match values[..] {
-                    [value] => Route::parse(&path, &json(value).unwrap_or_default()),
-                    _ => Route { problems: vec![Problem::new(&*path, ONCE)], path, ..Route::default() },
+                let route = match value {
+                    Some(value) => Route::parse(&path, &json(value).unwrap_or_default()),
+                    None => Route { problems: vec![Problem::new(&*path, ONCE)], path, ..Route::default() },
                 };
                 (id, route)
             });
@@ -253,11 +253,11 @@ fn json<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// The members of an object by name, each with all its values: somebody may have written it twice.
-fn entries(value: &RawValue) -> Option<BTreeMap<String, Vec<&RawValue>>> {
-    let mut entries = BTreeMap::<_, Vec<_>>::new();
+/// The values of an object by name; none for a member that is written more than once.
+fn entries(value: &RawValue) -> Option<BTreeMap<String, Option<&RawValue>>> {
+    let mut entries = BTreeMap::new();
     for (name, value) in members_as_written(value.get()).ok()? {
-        entries.entry(name).or_default().push(value);
+        entries.entry(name).and_modify(|known| *known = None).or_insert(Some(value));
     }
     Some(entries)
 }
