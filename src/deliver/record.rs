@@ -78,11 +78,10 @@ async fn hidden_again(app: &App, case: &Case<'_>) -> bool {
 async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Told> {
     let settle_whole = async |failure| vec![said(settle(app, whole, None, Err(failure)).await)];
     let looking = tokio::time::timeout(whole.deadline.left(), look_up(app, outcome, whole));
+    let looking = looking.map(|found| found.unwrap_or_else(|_| Err(too_late())));
     let deliveries = match caught(looking).await {
-        Err(panic) => return settle_whole(panic).await,
-        Ok(Err(_)) => return settle_whole(too_late()).await,
-        Ok(Ok(Err(error))) => return settle_whole(error).await,
-        Ok(Ok(Ok(deliveries))) => deliveries,
+        Err(failure) | Ok(Err(failure)) => return settle_whole(failure).await,
+        Ok(Ok(deliveries)) => deliveries,
     };
     if deliveries.is_empty() {
         // An alert that nobody would receive is no success; a run that found nothing is.
