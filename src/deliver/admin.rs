@@ -28,7 +28,6 @@ const NO_QUEUES: &str = "no queues are configured; set RETRY_QUEUE_URL and DEAD_
 /// The message that the platform documents for testing an endpoint.
 const TEST_MESSAGE: &str = r#"{"test":"message","detection_name":"Test Detection"}"#;
 
-/// What an administrator is answered.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -45,7 +44,6 @@ pub enum Answer {
 /// The answer to a probe: a delivery's report, without a result.
 #[derive(Debug, Serialize)]
 pub struct Probe {
-    /// The destination's id.
     pub probe: String,
     /// Whether the endpoint took the test message.
     pub ok: bool,

@@ -12,7 +12,6 @@ const RESERVE: Duration = Duration::from_secs(5);
 /// Kept back of that for the answer alone: what is not written by then stays with its source.
 const RESERVE_FOR_ANSWER: Duration = Duration::from_secs(1);
 
-/// The end of an invocation.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     attempts_end: Instant,

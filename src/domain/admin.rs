@@ -149,7 +149,6 @@ impl Groups {
 #[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
 pub struct Redriven {
-    /// Letters that were read.
     pub scanned: u64,
     /// Letters that were sent to the retry queue.
     pub moved: u64,
@@ -164,7 +163,6 @@ pub struct Redriven {
 }
 
 impl Redriven {
-    /// The answer in words.
     pub fn sentence(&self, redrive: &Redrive) -> String {
         let part = |text: &str, value: &Option<String>| {
             value.as_deref().map(|value| format!(" {text} {}", printable(value, 64))).unwrap_or_default()

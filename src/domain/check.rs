@@ -12,15 +12,12 @@ use super::problem::Problem;
 /// Entries of a list in the answer; Lambda's answers are limited, and so is a reader's patience.
 const SHOWN: usize = 100;
 
-/// The answer to a check.
 #[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub struct Check {
     /// Always true: what was asked for.
     pub check: bool,
-    /// Whether nothing is wrong.
     pub ok: bool,
-    /// Of this function.
     pub version: &'static str,
     pub destinations: usize,
     pub routes: usize,
@@ -68,7 +65,6 @@ impl Check {
         }
     }
 
-    /// The answer in words.
     pub fn sentence(&self) -> String {
         let found = match (&self.cause, self.problems.first()) {
             (Some(cause), _) => format!("{cause}. Operator: {}.", self.remedy.as_deref().unwrap_or_default()),

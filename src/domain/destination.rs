@@ -56,7 +56,6 @@ pub struct Destination {
 /// The destination that gets an outcome as well when this one does not take it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fallback {
-    /// Id of the other destination.
     pub to: String,
     /// Age of the delivery from which on it is used.
     pub after: Duration,
@@ -132,7 +131,6 @@ impl Destination {
         }
     }
 
-    /// The secrets that it refers to.
     pub fn references(&self) -> BTreeSet<&Reference> {
         let headers = self.headers.iter().map(|(_, value)| value);
         let templates = headers.chain(&self.signing_secrets);
@@ -151,7 +149,6 @@ impl Destination {
         Ok(target)
     }
 
-    /// Puts the secrets in place.
     pub fn complete(&self, resolved: &Resolved) -> Result<Target, Incomplete> {
         let endpoint = self.endpoint.resolve(resolved).map_err(|error| match error {
             Unfilled::Missing(reference) => Incomplete::Unresolved(reference.clone()),

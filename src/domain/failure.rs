@@ -19,7 +19,6 @@ pub enum Next {
     Return,
 }
 
-/// How grave a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Info,
@@ -29,7 +28,6 @@ pub enum Level {
     Error,
 }
 
-/// Who must act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     EndpointOwner,
@@ -408,7 +406,6 @@ impl Failure {
         failure.with("before", before.cause()).with("mend", mend)
     }
 
-    /// Adds a fact of this case.
     #[must_use]
     pub fn with(mut self, place: &'static str, value: impl Display) -> Self {
         self.facts.push((place, value.to_string()));
@@ -432,7 +429,6 @@ impl Failure {
         cause
     }
 
-    /// What the owner should do.
     pub fn remedy(&self) -> String {
         fill(self.row().remedy, &self.facts)
     }

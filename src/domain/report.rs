@@ -65,7 +65,6 @@ impl Holder {
 }
 
 impl Fate {
-    /// The log's `result`.
     pub fn result(&self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -101,7 +100,6 @@ pub struct Subject<'a> {
     pub fallback: Option<&'a str>,
 }
 
-/// What became of a delivery in this invocation.
 #[skip_serializing_none]
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {

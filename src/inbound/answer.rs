@@ -20,7 +20,6 @@ pub enum Answer {
     Several(Vec<RecordReport>),
     /// An event of unknown shape.
     Rejected(Box<Told>),
-    /// What an administrator asked for.
     Admin(AdminAnswer),
 }
 

@@ -15,7 +15,6 @@ use crate::domain::outcome::{Outcome, Rejected, resembles};
 use crate::domain::problem::{Problem, plain_or_quoted, printable};
 use crate::domain::record::{Message, Orders, Origin, QueueName, Record, attribute};
 
-/// What an event holds.
 #[derive(Debug)]
 pub(super) enum Event {
     Outcomes(Outcomes),
@@ -23,7 +22,6 @@ pub(super) enum Event {
     Admin(Result<Request, Problem>),
 }
 
-/// What is to be delivered.
 #[derive(Debug)]
 pub(super) struct Outcomes {
     /// Whether it is answered with the ids of failed messages (SQS) or with reports.
@@ -97,7 +95,6 @@ fn unknown(what: Option<&str>, event: &Object<'_>) -> Rejected {
     Rejected { is_unknown_event: true, ..Problem::new("$", format!("{ACCEPTED}, but {found}")).into() }
 }
 
-/// What a JSON text is.
 enum Shape<'a> {
     Outcome,
     Records(Vec<&'a RawValue>),

@@ -77,7 +77,6 @@ pub async fn redrive(queues: &Queues, redrive: &Redrive, time_left: Duration) ->
     done
 }
 
-/// One redrive under way.
 struct Pass<'a> {
     queues: &'a Queues,
     redrive: &'a Redrive,
@@ -192,7 +191,6 @@ impl Pass<'_> {
     }
 }
 
-/// A dead letter that is received.
 struct Letter {
     receipt: String,
     body: String,

@@ -58,7 +58,6 @@ impl Progress {
         CURRENT.scope(self, attempt)
     }
 
-    /// What was seen so far.
     pub(super) fn steps(&self) -> Steps {
         self.lock().clone()
     }
@@ -101,7 +100,6 @@ impl Steps {
         self.connected = self.connecting_since.map(|since| (Instant::now(), since.elapsed()));
     }
 
-    /// How far the attempt has come.
     pub(super) fn phase(&self) -> Phase {
         match self {
             // Perhaps on a connection that became idle while the attempt's own was still being made.

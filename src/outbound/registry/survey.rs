@@ -23,7 +23,6 @@ pub struct Survey {
 }
 
 impl Registry {
-    /// Reads everything anew.
     pub async fn survey(&self) -> Result<Survey, Failure> {
         let (document, mut problems) = match &self.place {
             Place::Table(table) => {
