@@ -79,10 +79,7 @@ impl<'a> Case<'a> {
     }
 
     /// What a report says of the case.
-    pub(super) fn facts<'b>(&self, to: Option<&'b Destination>, tried: Option<&'b Attempt>) -> report::Subject<'b>
-    where
-        'a: 'b,
-    {
+    pub(super) fn facts(&self, to: Option<&'a Destination>, tried: Option<&'a Attempt>) -> report::Subject<'a> {
         let message = self.record.message.as_ref();
         report::Subject {
             about: Some(self.record.about()),

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use reqwest::Client;
 use rustls::ClientConfig;
 use tower_layer::layer_fn;
@@ -274,16 +274,16 @@ async fn refused(
     let asked = asked.and_then(|value| retry_after(value, SystemTime::now()));
     // Only 2xx is no failure, and that was told apart.
     let failure = Failure::of_status(status, asked).unwrap_or(Failure::new(Code::UnexpectedStatus));
-    let failure = if failure.code == Code::Redirect { redirected(failure, target, &headers, secrets) } else { failure };
+    let failure = if failure.code == Code::Redirect {
+        let to = redirect(target.endpoint.expose_url(), headers.get(header::LOCATION), secrets);
+        failure.with("advice", to.advice).with("location", to.place)
+    } else {
+        failure
+    };
     let (body, is_whole) = excerpt::read(response, left).await;
     let excerpt = secrets.excerpt(&headers, &body, is_whole, payload);
     let reason = if body.is_empty() { "; it gives no reason" } else { "" };
     Failure { excerpt, ..failure.with("reason", reason) }
-}
-
-fn redirected(failure: Failure, target: &Target, headers: &HeaderMap, secrets: &Secrets) -> Failure {
-    let to = redirect(target.endpoint.expose_url(), headers.get(header::LOCATION), secrets);
-    failure.with("advice", to.advice).with("location", to.place)
 }
 
 /// A connector that notes when a connection begins and when it stands.
