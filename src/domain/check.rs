@@ -70,10 +70,8 @@ impl Check {
             (Some(cause), _) => format!("{cause}. Operator: {}.", self.remedy.as_deref().unwrap_or_default()),
             (None, None) => "nothing is wrong.".to_owned(),
             (None, Some(first)) => {
-                format!(
-                    "{} problem(s); the answer lists them, the first is {first}. Operator: correct them.",
-                    self.problems_total
-                )
+                let total = self.problems_total;
+                format!("{total} problem(s); the answer lists them, the first is {first}. Operator: correct them.")
             }
         };
         format!("check of {} destination(s) and {} route(s): {found}", self.destinations, self.routes)

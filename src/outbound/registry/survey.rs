@@ -46,10 +46,8 @@ impl Registry {
                 match target {
                     Ok(target) => targets.push((destination.path.clone(), target)),
                     Err(failure) => {
-                        problems.push(Problem::new(
-                            &*destination.path,
-                            format!("secrets that can be used: {}", failure.cause()),
-                        ));
+                        let expected = format!("secrets that can be used: {}", failure.cause());
+                        problems.push(Problem::new(&*destination.path, expected));
                     }
                 }
             }
