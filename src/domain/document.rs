@@ -178,7 +178,7 @@ pub fn parse_destination(id: &str, path: &str, value: &RawValue) -> Result<Arc<D
 }
 
 fn headers(path: &str, value: &RawValue) -> Result<Vec<(HeaderName, Template)>, Vec<Problem>> {
-    let Ok(members) = members_as_written(value.get()) else {
+    let Some(members) = members_as_written(value.get()) else {
         return Err(vec![Problem::new(path, "an object of header values by name")]);
     };
     if members.len() > MAX_HEADERS {
@@ -256,7 +256,7 @@ fn json<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
 /// The values of an object by name; none for a member that is written more than once.
 fn entries(value: &RawValue) -> Option<BTreeMap<String, Option<&RawValue>>> {
     let mut entries = BTreeMap::new();
-    for (name, value) in members_as_written(value.get()).ok()? {
+    for (name, value) in members_as_written(value.get())? {
         entries.entry(name).and_modify(|known| *known = None).or_insert(Some(value));
     }
     Some(entries)
@@ -272,7 +272,7 @@ struct Members<'a> {
 impl<'a> Members<'a> {
     /// Leaves out names that begin with `x-` or `_`: they are notes of people and tools.
     fn open(path: &'a str, value: &'a RawValue, expected: &'static str) -> Result<Self, Vec<Problem>> {
-        let mut left = members_as_written(value.get()).map_err(|_| vec![Problem::new(path, expected)])?;
+        let mut left = members_as_written(value.get()).ok_or_else(|| vec![Problem::new(path, expected)])?;
         left.retain(|(name, _)| !name.starts_with("x-") && !name.starts_with('_'));
         Ok(Self { path, left, problems: Vec::new() })
     }

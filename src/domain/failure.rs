@@ -359,15 +359,8 @@ const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 
 impl Failure {
     pub fn new(code: Code) -> Self {
-        Self {
-            code,
-            facts: Vec::new(),
-            status: None,
-            retry_after: Duration::ZERO,
-            no_later: None,
-            excerpt: None,
-            maybe_received: false,
-        }
+        let (facts, retry_after) = (Vec::new(), Duration::ZERO);
+        Self { code, facts, status: None, retry_after, no_later: None, excerpt: None, maybe_received: false }
     }
 
     /// The failure that an answer's status means; nothing for 200 to 299.

@@ -58,13 +58,12 @@ fn problem(error: &serde_json::Error) -> Problem {
     }
 }
 
-/// The members of a JSON object in the order in which they are written; a repeated name is there each time.
-pub fn members_as_written(text: &str) -> Result<Vec<(String, &RawValue)>, Problem> {
+/// The members of a JSON object in the order in which they are written; a repeated name is there each time. `None` for
+/// anything else.
+pub fn members_as_written(text: &str) -> Option<Vec<(String, &RawValue)>> {
     let object = Object::read(text);
-    match object.problem {
-        Some(problem) => Err(problem),
-        None => Ok(object.members.into_iter().map(|(name, value)| (name.into_owned(), value)).collect()),
-    }
+    let members = object.members.into_iter().map(|(name, value)| (name.into_owned(), value));
+    object.problem.is_none().then(|| members.collect())
 }
 
 /// Collects members one by one, so that those before an error are kept.

@@ -104,7 +104,7 @@ fn unresolved(secret: impl Display, problems: impl Display, fix: &str) -> Failur
 /// is never sent as a whole: it has the keys of others in it.
 fn pick(text: &SecretString, reference: &Reference) -> Result<SecretString, String> {
     let secret = &reference.secret;
-    let members = members_as_written(trimmed(text.expose_secret())).ok();
+    let members = members_as_written(trimmed(text.expose_secret()));
     let value = match (&reference.key, &members) {
         (None, None) => Ok(text.clone()),
         (None, Some(members)) => Err(format!("it is a JSON object: {}", advice(secret, members))),
