@@ -161,12 +161,11 @@ impl Report {
     /// `failure` is why it is not delivered; `now` is when the report is made.
     pub fn new(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) -> Self {
         let level = level(subject, fate, failure);
-        let (next, until) = match fate {
-            Fate::Retrying { next, until } => (Some(*next), Some(*until)),
-            Fate::Returned(Holder::Queue { next, .. }) => (*next, None),
-            _ => (None, None),
+        let (waits, next, until) = match fate {
+            Fate::Retrying { next, until } => (true, Some(*next), Some(*until)),
+            Fate::Returned(Holder::Queue { next, .. }) => (true, *next, None),
+            _ => (false, None, None),
         };
-        let waits = matches!(fate, Fate::Retrying { .. } | Fate::Returned(Holder::Queue { .. }));
         Self {
             message: sentence(subject, fate, failure, level, now),
             acknowledged: !matches!(fate, Fate::Returned(_) | Fate::Rejected { queue: None }),
@@ -205,19 +204,16 @@ impl Report {
         if let Some(left) = ends_in {
             let _ = write!(message, " Endpoint owner: renew it, it ends in {}.", in_words(left));
         }
-        let addresses =
-            subject.tried.map(|tried| tried.addresses.iter().map(|address| address.ip.to_string()).collect());
-        let facts = Self::facts(subject, None, failure, level);
-        Self { message, addresses: addresses.unwrap_or_default(), ..facts }
+        Self { message, ..Self::facts(subject, None, failure, level) }
     }
 
     fn facts(subject: &Subject<'_>, result: Option<&'static str>, failure: Option<&Failure>, level: Level) -> Self {
         let about = subject.about.cloned().unwrap_or_default();
-        // A probe has timings, too: it is no attempt of a delivery, and has no result.
-        let timings =
-            subject.tried.filter(|_| subject.attempt.is_some() || result.is_none()).map(|tried| tried.timings);
+        // It is no attempt of a delivery, but has timings and addresses all the same.
+        let is_probe = result.is_none();
+        let timings = subject.tried.filter(|_| is_probe || subject.attempt.is_some()).map(|tried| tried.timings);
         let no_answer = failure.is_some_and(|failure| failure.status.is_none());
-        let addresses = subject.tried.filter(|_| no_answer).map(|tried| tried.addresses.as_slice()).unwrap_or_default();
+        let addresses = subject.tried.filter(|_| is_probe || no_answer).map(|tried| tried.addresses.as_slice());
         Self {
             level,
             message: String::new(),
@@ -241,7 +237,7 @@ impl Report {
                 Some(failure) => failure.status,
                 None => subject.tried.and_then(|tried| tried.result.as_ref().ok().copied()),
             },
-            addresses: addresses.iter().map(|address| address.ip.to_string()).collect(),
+            addresses: addresses.unwrap_or_default().iter().map(|address| address.ip.to_string()).collect(),
             dns_ms: timings.and_then(|timings: Timings| timings.dns).map(milliseconds),
             connect_ms: timings.and_then(|timings| timings.connect).map(milliseconds),
             first_byte_ms: timings.and_then(|timings| timings.first_byte).map(milliseconds),
