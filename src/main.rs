@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use aws_types::SdkConfig;
 use detection_outcome_handler::deliver::App;
 use detection_outcome_handler::domain::problem::whole_sentence;
 use detection_outcome_handler::outbound::queues::Queues;
@@ -46,17 +45,18 @@ async fn main() -> ExitCode {
 /// Makes what every invocation shares, and says where destinations come from; the error says all that is wrong.
 fn start() -> Result<(App, String), String> {
     let settings = Settings::parse(&process_environment).map_err(|problems| whole_sentence(&problems))?;
-    let (webhook, aws) = clients(&settings).map_err(|error| error.to_string())?;
     let place = settings.place.to_string();
-    let registry = Registry::new(settings.place, settings.registry_ttl, &aws);
-    let queues = settings.queues.map(|urls| Queues::new(&aws, urls));
-    Ok((App::new(registry, webhook, queues, settings.max_attempts, settings.unrouted), place))
+    let app = app(settings).map_err(|error| error.to_string())?;
+    Ok((app, place))
 }
 
-fn clients(settings: &Settings) -> Result<(Webhook, SdkConfig), ClientUnavailable> {
+fn app(settings: Settings) -> Result<App, ClientUnavailable> {
     let tls = tls::config(&settings.extra_authorities)?;
-    let webhook = Webhook::new(&Arc::new(settings.allowed_networks.clone()), tls)?;
-    Ok((webhook, aws::config(&settings.aws)?))
+    let webhook = Webhook::new(&Arc::new(settings.allowed_networks), tls)?;
+    let aws = aws::config(&settings.aws)?;
+    let registry = Registry::new(settings.place, settings.registry_ttl, &aws);
+    let queues = settings.queues.map(|urls| Queues::new(&aws, urls));
+    Ok(App::new(registry, webhook, queues, settings.max_attempts, settings.unrouted))
 }
 
 async fn run(app: Arc<App>) -> Result<(), Error> {
