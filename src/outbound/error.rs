@@ -144,29 +144,25 @@ fn detail(error: &CertificateError) -> &'static str {
     }
 }
 
-fn wrong_name(presented: &[String], secrets: &Secrets) -> Failure {
-    let advice = if presented.is_empty() {
-        "have the endpoint owner issue a certificate with this host as a subject alternative name"
-    } else {
-        "use a name that it covers in the destination's `url`, or have the endpoint owner add this host to it"
-    };
-    Failure::new(Code::TlsWrongName).with("names", names(presented, secrets)).with("advice", advice)
-}
-
 /// The names are written as `DnsName("a.example")` and `IpAddress(10.0.0.1)`, by the server's owner: each is cut, and
 /// shown only if it holds nothing secret.
-fn names(presented: &[String], secrets: &Secrets) -> String {
+fn wrong_name(presented: &[String], secrets: &Secrets) -> Failure {
     const SHOWN: usize = 4;
     /// The longest name (RFC 1035, section 2.3.4). A longer one is withheld unread.
     const LONGEST: usize = 253;
+    let wrong = |names: &str, advice| Failure::new(Code::TlsWrongName).with("names", names).with("advice", advice);
+    if presented.is_empty() {
+        let advice = "have the endpoint owner issue a certificate with this host as a subject alternative name";
+        return wrong("names no host (it has no subject alternative name)", advice);
+    }
     let plain = |name: &String| {
         let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
         secrets.name(inner.trim_matches('"'), LONGEST)
     };
-    let shown: Vec<_> = presented.iter().take(SHOWN).map(plain).collect();
-    match presented.len() {
-        0 => "names no host (it has no subject alternative name)".to_owned(),
-        count if count > SHOWN => format!("is for {} and {} more, not for this host", shown.join(", "), count - SHOWN),
-        _ => format!("is for {}, not for this host", shown.join(", ")),
+    let mut shown = presented.iter().take(SHOWN).map(plain).collect::<Vec<_>>().join(", ");
+    if presented.len() > SHOWN {
+        shown.push_str(&format!(" and {} more", presented.len() - SHOWN));
     }
+    let advice = "use a name that it covers in the destination's `url`, or have the endpoint owner add this host to it";
+    wrong(&format!("is for {shown}, not for this host"), advice)
 }
