@@ -66,34 +66,27 @@ pub struct Settings {
 }
 
 /// Reads one variable; unset and empty are the same.
-pub trait Environment {
-    fn get(&self, name: &str) -> Option<String>;
-}
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The process's own environment.
-#[derive(Debug)]
-pub struct ProcessEnvironment;
-
-impl Environment for ProcessEnvironment {
-    fn get(&self, name: &str) -> Option<String> {
-        // A value that is no Unicode is read lossily: it then fails where it is parsed, by its name.
-        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-    }
+/// Reads a variable of the process's own environment.
+pub fn process_environment(name: &str) -> Option<String> {
+    // A value that is no Unicode is read lossily: it then fails where it is parsed, by its name.
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Whether this process was started by Lambda or an emulator of it; outside there is nobody to serve.
-pub fn is_inside_lambda(environment: &impl Environment) -> bool {
+pub fn is_inside_lambda(environment: Environment<'_>) -> bool {
     Reader::new(environment).text("AWS_LAMBDA_RUNTIME_API").is_some()
 }
 
 /// What Lambda's logging controls ask for. A wrong value leaves that part at its default and is reported by
 /// [`Settings::parse`], which needs a working log to be read.
-pub fn log_settings(environment: &impl Environment) -> LogSettings {
+pub fn log_settings(environment: Environment<'_>) -> LogSettings {
     Reader::new(environment).log_settings()
 }
 
 impl Settings {
-    pub fn parse(environment: &impl Environment) -> Result<Self, Vec<Problem>> {
+    pub fn parse(environment: Environment<'_>) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(environment);
         reader.log_settings();
         let place = reader.place();
@@ -126,18 +119,18 @@ impl Settings {
 
 /// Reads variables and collects what is wrong with them.
 struct Reader<'a> {
-    environment: &'a dyn Environment,
+    environment: Environment<'a>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(environment: &'a impl Environment) -> Self {
+    fn new(environment: Environment<'a>) -> Self {
         Self { environment, problems: Vec::new() }
     }
 
     /// The text of a variable. An empty one is unset.
     fn text(&self, name: &str) -> Option<String> {
-        self.environment.get(name).filter(|value| !value.is_empty())
+        (self.environment)(name).filter(|value| !value.is_empty())
     }
 
     /// The value of a variable. One that `from_str` does not take is a problem; `expected` says what it takes.
@@ -233,15 +226,11 @@ impl<'a> Reader<'a> {
                 AllowedNetworks::default()
             }),
         };
-        if self.flag("ALLOW_PLAIN_HTTP") {
-            allowed = allowed.with_plain_http();
-        }
-        if self.flag("LOCAL_RECEIVERS") {
-            if self.is_real_lambda() {
-                let expected = "false: in Lambda, loopback is the Runtime API and the extensions, never a receiver";
-                self.problem("LOCAL_RECEIVERS", expected);
-            }
-            allowed = allowed.with_loopback();
+        allowed.plain_http = self.flag("ALLOW_PLAIN_HTTP");
+        allowed.loopback = self.flag("LOCAL_RECEIVERS");
+        if allowed.loopback && self.is_real_lambda() {
+            let expected = "false: in Lambda, loopback is the Runtime API and the extensions, never a receiver";
+            self.problem("LOCAL_RECEIVERS", expected);
         }
         allowed
     }

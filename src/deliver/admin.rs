@@ -14,7 +14,7 @@ use crate::domain::destination::Destination;
 use crate::domain::failure::{Code, Failure, Level};
 use crate::domain::outcome::Payload;
 use crate::domain::problem::{Problem, printable};
-use crate::domain::report::{Report, Subject};
+use crate::domain::report::{Report, Subject, Told};
 use crate::domain::route::Delivery;
 use crate::outbound::dead_letters;
 use crate::outbound::registry::Survey;
@@ -28,7 +28,6 @@ const NO_QUEUES: &str = "no queues are configured; set RETRY_QUEUE_URL and DEAD_
 /// The message that the platform documents for testing an endpoint.
 const TEST_MESSAGE: &str = r#"{"test":"message","detection_name":"Test Detection"}"#;
 
-/// What an administrator is answered.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -45,13 +44,11 @@ pub enum Answer {
 /// The answer to a probe: a delivery's report, without a result.
 #[derive(Debug, Serialize)]
 pub struct Probe {
-    /// The destination's id.
     pub probe: String,
     /// Whether the endpoint took the test message.
     pub ok: bool,
-    pub message: String,
     #[serde(flatten)]
-    pub report: Report,
+    pub told: Told,
 }
 
 /// Does what is asked. A wrong request is answered too: a failed invocation would be repeated where it is asynchronous.
@@ -64,7 +61,7 @@ pub async fn answer(app: &App, request: Result<Request, Problem>, request_id: &s
         Err(problem) => Err(problem.to_string()),
     };
     answer.unwrap_or_else(|error| {
-        telemetry::admin(Level::Warn, &format!("request not carried out: {error}."), &json!({}));
+        telemetry::line(Level::Warn, &format!("request not carried out: {error}."), &json!({}));
         Answer::Error { error }
     })
 }
@@ -79,20 +76,19 @@ async fn redrive(app: &App, of: &Redrive, deadline: Deadline) -> Result<Redriven
     let queues = app.queues.as_ref().ok_or(NO_QUEUES)?;
     let redriven = dead_letters::redrive(queues, of, deadline.left()).await;
     let level = if redriven.error.is_some() { Level::Warn } else { Level::Info };
-    telemetry::admin(level, &redriven.sentence(of), &json!({}));
+    telemetry::line(level, &redriven.sentence(of), &json!({}));
     Ok(redriven)
 }
 
 /// Sends the test message to one destination, from where the function runs. Nothing is kept or tried again.
 async fn probe(app: &App, id: &str, request_id: &str, deadline: Deadline) -> Probe {
-    let (destination, result) = match tokio::time::timeout(deadline.left(), app.registry.current(id)).await {
-        Ok(Ok(Delivery::Send(destination))) => {
+    let (destination, result) = match deadline.limit(app.registry.current(id)).await {
+        Ok(Delivery::Send(destination)) => {
             let result = send_test(app, &destination, request_id, deadline).await;
             (Some(destination), result)
         }
-        Ok(Ok(Delivery::Failed { failure, .. })) => (None, Err(failure)),
-        Ok(Err(error)) => (None, Err(error.0)),
-        Err(_) | Ok(Ok(Delivery::Filtered(..))) => (None, Err(Failure::new(Code::NotStarted))),
+        Ok(Delivery::Failed { failure, .. }) | Err(failure) => (None, Err(failure)),
+        Ok(Delivery::Filtered(..)) => (None, Err(Failure::new(Code::NotStarted))),
     };
     let id = printable(id, 64);
     let tried = result.as_ref().ok();
@@ -104,9 +100,8 @@ async fn probe(app: &App, id: &str, request_id: &str, deadline: Deadline) -> Pro
     };
     let failure = result.as_ref().map_or_else(Some, |attempt| attempt.result.as_ref().err());
     let report = Report::probe(&subject, failure, SystemTime::now());
-    let probe = Probe { probe: id.clone(), ok: failure.is_none(), message: report.message.clone(), report };
-    telemetry::report(&probe.report);
-    probe
+    telemetry::report(&report);
+    Probe { probe: id.clone(), ok: failure.is_none(), told: report.into() }
 }
 
 async fn send_test(
@@ -116,8 +111,7 @@ async fn send_test(
     deadline: Deadline,
 ) -> Result<Attempt, Failure> {
     let not_started = || Failure::new(Code::NotStarted);
-    let resolving = app.registry.resolve(destination, Duration::ZERO);
-    let target = tokio::time::timeout(deadline.left(), resolving).await.map_err(|_| not_started())??;
+    let target = deadline.limit(app.registry.resolve(destination, Duration::ZERO)).await?;
     // An open connection or a resumed session would hide what is asked for.
     let webhook = app.webhook.for_probe().map_err(|_| not_started())?;
     let timeout = AttemptTimeout::of(target.timeout, deadline.left()).ok_or_else(not_started)?;
@@ -130,21 +124,20 @@ async fn send_test(
 async fn check(app: &App, deadline: Deadline) -> Check {
     // What an attempt may take at most in an invocation of this function: this one has just begun.
     let left = deadline.left();
-    let check = match tokio::time::timeout(left, app.registry.survey()).await {
-        Err(_) => Check::failed(&Failure::new(Code::NotStarted)),
-        Ok(Err(error)) => Check::failed(&error.0),
-        Ok(Ok(survey)) => checked(app, survey, left),
+    let check = match deadline.limit(app.registry.survey()).await {
+        Err(failure) => Check::failed(&failure),
+        Ok(survey) => checked(app, survey, left),
     };
     let level = if check.ok { Level::Info } else { Level::Warn };
     let fields = check.code.map_or(json!({}), |code| json!({ "code": code }));
-    telemetry::admin(level, &check.sentence(), &fields);
+    telemetry::line(level, &check.sentence(), &fields);
     check
 }
 
 fn checked(app: &App, survey: Survey, longest: Duration) -> Check {
     // The check itself took a moment of it: that must not be held against a destination.
     let longest = longest + Duration::from_millis(500);
-    let Survey { destinations, routes, mut problems, without_route, targets } = survey;
+    let Survey { document, mut problems, targets } = survey;
     for (path, target) in &targets {
         // What a name leads to is for a probe to find out; an address in the URL is checked by itself.
         let blocked = app.webhook.blocked(target).map(|blocked| match blocked {
@@ -159,5 +152,5 @@ fn checked(app: &App, survey: Survey, longest: Duration) -> Check {
             problems.push(Problem::new(format!("{path}.timeout"), expected));
         }
     }
-    Check::new(destinations, routes, problems, without_route)
+    Check::new(&document, problems)
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use serde_json::json;
+
 use crate::domain::attempt::Attempt;
 use crate::domain::breaker::{Admission, Breaker, Change, Seen};
 use crate::domain::destination::Target;
@@ -32,17 +34,14 @@ impl Circuits {
     pub(super) fn ask(&self, target: &Target, now: SystemTime) -> Result<Leave<'_>, Failure> {
         let key = (target.id.clone(), target.endpoint.fingerprint());
         let admission = self.with(&key, false, |breaker| breaker.admit(since_1970(now)));
-        match admission {
-            None | Some(Admission::Pass) => Ok(Leave { circuits: self, key, is_trial: false }),
-            Some(Admission::Trial) => Ok(Leave { circuits: self, key, is_trial: true }),
-            Some(Admission::Open { since, cause, until }) => {
-                let at = |time| clock(SystemTime::UNIX_EPOCH + time, now);
-                let wait = until.saturating_sub(since_1970(now)) + AFTERWARDS.mul_f64(fastrand::f64());
-                let failure = Failure::new(Code::CircuitOpen).with("cause", cause);
-                let failure = failure.with("since", at(since)).with("trial", format_args!("{} UTC", at(until)));
-                Err(Failure { no_later: Some(wait), ..failure })
-            }
-        }
+        let Some(Admission::Open { since, cause, until }) = admission else {
+            return Ok(Leave { circuits: self, key, is_trial: admission == Some(Admission::Trial) });
+        };
+        let at = |time| clock(SystemTime::UNIX_EPOCH + time, now);
+        let wait = until.saturating_sub(since_1970(now)) + AFTERWARDS.mul_f64(fastrand::f64());
+        let failure = Failure::new(Code::CircuitOpen).with("cause", cause);
+        let failure = failure.with("since", at(since)).with("trial", format_args!("{} UTC", at(until)));
+        Err(Failure { no_later: Some(wait), ..failure })
     }
 
     /// Works on a breaker, which is made if it `is_needed`, and forgotten when it has nothing to remember.
@@ -76,12 +75,12 @@ impl Leave<'_> {
                      environment makes no attempt, so that other destinations do not wait; the alerts for {id} wait in the \
                      retry queue. Nobody yet; if it goes on, endpoint owner: bring the endpoint back."
                 );
-                telemetry::breaker(Level::Warn, id, &message);
+                telemetry::line(Level::Warn, &message, &json!({ "destination": id }));
             }
             Some(Change::Closed { since, cause }) => {
                 let since = clock(SystemTime::UNIX_EPOCH + since, now);
                 let message = format!("{id} CIRCUIT CLOSED: attempts go on; it failed since {since}: {cause}.");
-                telemetry::breaker(Level::Info, id, &message);
+                telemetry::line(Level::Info, &message, &json!({ "destination": id }));
             }
         }
     }

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt as _;
+
+use crate::domain::failure::{Code, Failure};
+
 /// Kept back at the end of an invocation: what is in flight is parked then, and the answer goes out.
 const RESERVE: Duration = Duration::from_secs(5);
 
 /// Kept back of that for the answer alone: what is not written by then stays with its source.
 const RESERVE_FOR_ANSWER: Duration = Duration::from_secs(1);
 
-/// The end of an invocation.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     attempts_end: Instant,
@@ -27,6 +30,11 @@ impl Deadline {
     /// What is left for attempts; nothing when only the reserve is left.
     pub fn left(&self) -> Duration {
         self.attempts_end.saturating_duration_since(Instant::now())
+    }
+
+    /// Limits what comes before an attempt to the time that is left: the attempt is else not started.
+    pub fn limit<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> impl Future<Output = Result<T, Failure>> {
+        tokio::time::timeout(self.left(), work).map(|done| done.unwrap_or_else(|_| Err(Failure::new(Code::NotStarted))))
     }
 
     /// What is left for writing to queues.

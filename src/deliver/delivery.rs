@@ -40,8 +40,7 @@ async fn attempt(
         return Err(Failure::new(Code::DestinationPaused));
     }
     // Another destination's secrets are not waited for: one that hangs holds up its own deliveries alone.
-    let resolving = tokio::time::timeout(deadline.left(), app.registry.target(destination));
-    let target = resolving.await.unwrap_or(Err(Failure::new(Code::NotStarted)))?;
+    let target = deadline.limit(app.registry.target(destination)).await?;
     let Some(_slot) = app.slots.take(&destination.id, deadline.left()).await else {
         return Err(Failure::new(Code::NotStarted));
     };

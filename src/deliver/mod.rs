@@ -59,12 +59,6 @@ struct Slots {
     by_destination: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
-/// A place among the attempts in flight, free again when it is dropped.
-struct Slot {
-    _one: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
-}
-
 impl Default for Slots {
     fn default() -> Self {
         Self { all: Arc::new(Semaphore::new(ATTEMPTS)), by_destination: Mutex::default() }
@@ -72,8 +66,9 @@ impl Default for Slots {
 }
 
 impl Slots {
-    /// Waits for a place, at most as long as that; waiting is not an attempt.
-    async fn take(&self, destination: &str, at_most: Duration) -> Option<Slot> {
+    /// Waits for a place, at most as long as that; waiting is not an attempt. It is free again when the permits, its own
+    /// and that of all, are dropped.
+    async fn take(&self, destination: &str, at_most: Duration) -> Option<[OwnedSemaphorePermit; 2]> {
         let one = {
             let mut slots = self.by_destination.lock().unwrap_or_else(PoisonError::into_inner);
             if slots.len() > ATTEMPTS {
@@ -85,7 +80,7 @@ impl Slots {
         let taking = async {
             // Its own first: who waits for it must not hold one of all.
             let one = one.acquire_owned().await.ok()?;
-            Some(Slot { _one: one, _all: self.all.clone().acquire_owned().await.ok()? })
+            Some([one, self.all.clone().acquire_owned().await.ok()?])
         };
         tokio::time::timeout(at_most, taking).await.ok()?
     }

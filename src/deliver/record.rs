@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use futures_util::{FutureExt as _, TryFutureExt as _};
+use serde::Serialize;
 
 use super::delivery::deliver;
 use super::settle::{Case, settle};
@@ -14,24 +15,23 @@ use crate::domain::failure::{Code, Failure};
 use crate::domain::outcome::Outcome;
 use crate::domain::problem::plain_or_quoted;
 use crate::domain::record::Record;
-use crate::domain::report::{Fate, Report};
+use crate::domain::report::{Fate, Report, Told};
 use crate::domain::route::{Delivery, Unrouted};
-use crate::outbound::registry::LookupError;
 use crate::telemetry;
 
 /// What became of a record.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct RecordReport {
     pub run_id: Option<String>,
     pub webhook_id: Option<String>,
     /// One per delivery; one in all for a record that has none. None at all for a message that was hidden again.
-    pub reports: Vec<Report>,
+    pub deliveries: Vec<Told>,
 }
 
 impl RecordReport {
     /// Whether the source may forget the record.
     pub fn acknowledged(&self) -> bool {
-        !self.reports.is_empty() && self.reports.iter().all(|report| report.acknowledged)
+        !self.deliveries.is_empty() && self.deliveries.iter().all(|told| told.report.acknowledged)
     }
 }
 
@@ -45,7 +45,7 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
         fanned_out: false,
         deadline,
     };
-    let reports = match &record.outcome {
+    let deliveries = match &record.outcome {
         _ if hidden_again(app, &whole).await => Vec::new(),
         Err(rejected) => vec![said(settle(app, whole, None, Err(rejected.failure())).await)],
         Ok(outcome) => deliver_all(app, outcome, whole).await,
@@ -53,14 +53,14 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
     RecordReport {
         run_id: record.about().run_id.clone(),
         webhook_id: record.outcome.as_ref().ok().map(|outcome| outcome.payload.webhook_id.clone()),
-        reports,
+        deliveries,
     }
 }
 
 /// Each says its result when it has one: a slow receiver delays nobody else's line.
-fn said(report: Report) -> Report {
+fn said(report: Report) -> Told {
     telemetry::report(&report);
-    report
+    report.into()
 }
 
 /// A message that came before its time goes back: no attempt, no line.
@@ -75,14 +75,13 @@ async fn hidden_again(app: &App, case: &Case<'_>) -> bool {
     true
 }
 
-async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Report> {
+async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Told> {
     let settle_whole = async |failure| vec![said(settle(app, whole, None, Err(failure)).await)];
     let looking = tokio::time::timeout(whole.deadline.left(), look_up(app, outcome, whole));
+    let looking = looking.map(|found| found.unwrap_or_else(|_| Err(too_late())));
     let deliveries = match caught(looking).await {
-        Err(panic) => return settle_whole(panic).await,
-        Ok(Err(_)) => return settle_whole(too_late()).await,
-        Ok(Ok(Err(error))) => return settle_whole(error.0).await,
-        Ok(Ok(Ok(deliveries))) => deliveries,
+        Err(failure) | Ok(Err(failure)) => return settle_whole(failure).await,
+        Ok(Ok(deliveries)) => deliveries,
     };
     if deliveries.is_empty() {
         // An alert that nobody would receive is no success; a run that found nothing is.
@@ -106,7 +105,7 @@ async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Repor
 }
 
 /// The deliveries of an outcome: all that its route says, or the one that it waits for.
-async fn look_up(app: &App, outcome: &Outcome, case: Case<'_>) -> Result<Vec<Delivery>, LookupError> {
+async fn look_up(app: &App, outcome: &Outcome, case: Case<'_>) -> Result<Vec<Delivery>, Failure> {
     match case.destination {
         Some(id) => Ok(vec![app.registry.delivery(id).await?]),
         None => app.registry.deliveries(outcome).await,
@@ -114,10 +113,10 @@ async fn look_up(app: &App, outcome: &Outcome, case: Case<'_>) -> Result<Vec<Del
 }
 
 fn too_late() -> Failure {
-    let failure = Failure::new(Code::LookupFailed).with("what", "their registry");
-    let failure = failure.with("problems", "no answer before this function's time was over");
-    failure.with(
-        "fix",
+    Failure::of(
+        Code::LookupFailed,
+        "their registry",
+        "no answer before this function's time was over",
         "look for other lines about the registry, and lower the batch size or raise the function's timeout",
     )
 }

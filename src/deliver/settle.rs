@@ -12,7 +12,7 @@ use super::{App, Deadline};
 use crate::domain::attempt::Attempt;
 use crate::domain::backoff::{LONGEST_LIFE, LONGEST_WAIT, Schedule, after_our_fault, whole_seconds};
 use crate::domain::destination::{Destination, is_id};
-use crate::domain::failure::{AwsReason, Code, Failure, Next};
+use crate::domain::failure::{Code, Failure, Next};
 use crate::domain::problem::printable;
 use crate::domain::record::{Message, Orders, Origin, Record};
 use crate::domain::report::{self, Fate, Holder, Report};
@@ -79,10 +79,7 @@ impl<'a> Case<'a> {
     }
 
     /// What a report says of the case.
-    pub(super) fn facts<'b>(&self, to: Option<&'b Destination>, tried: Option<&'b Attempt>) -> report::Subject<'b>
-    where
-        'a: 'b,
-    {
+    pub(super) fn facts(&self, to: Option<&'a Destination>, tried: Option<&'a Attempt>) -> report::Subject<'a> {
         let message = self.record.message.as_ref();
         report::Subject {
             about: Some(self.record.about()),
@@ -101,10 +98,8 @@ impl<'a> Case<'a> {
     fn in_time<T>(&self, write: impl Future<Output = Result<T, Failure>>) -> impl Future<Output = Result<T, Failure>> {
         tokio::time::timeout(self.deadline.left_for_writes(), write).map(|written| {
             written.unwrap_or_else(|_| {
-                let failure =
-                    Failure::of_aws(Code::QueueFailed, "the retry or dead-letter queue", AwsReason::NoPath, "");
-                let failure = failure.with("problems", "this function's time was over");
-                Err(failure.with("fix", "lower the batch size of the queues"))
+                let (what, fix) = ("the retry or dead-letter queue", "lower the batch size of the queues");
+                Err(Failure::of(Code::QueueFailed, what, "this function's time was over", fix))
             })
         })
     }
@@ -150,177 +145,9 @@ pub(super) async fn settle(
         };
         return Report::new(&facts, &fate, Some(failure), now);
     };
+    let (schedule, message) = (case.schedule(app), new_message(&case, failure, facts.attempt));
     // Boxed: most of a batch waits for its slot, and should take little memory meanwhile.
-    Box::pin(keep(app, queues, &case, to, facts, failure, now)).await
-}
-
-/// Keeps what was not delivered, in a queue of ours or where it came from.
-async fn keep<'b>(
-    app: &App,
-    queues: &Queues,
-    case: &Case<'b>,
-    to: Option<&'b Destination>,
-    mut facts: report::Subject<'b>,
-    failure: &Failure,
-    now: SystemTime,
-) -> Report {
-    let schedule = case.schedule(app);
-    let mut message = new_message(case, failure, facts.attempt);
-    let step = plan(case, schedule, failure, &mut message, now);
-    let step = match with_fallback(app, queues, case, to, failure, &mut message, step, now).await {
-        Ok((step, fallback)) => {
-            facts.fallback = fallback;
-            step
-        }
-        Err(error) => return not_kept(queues, case, &facts, error.not_kept(Some(failure)), now).await,
-    };
-    let (fate, written) = match step {
-        Step::Hide(waiting, wait) => {
-            let fate = retrying(schedule, failure, now + wait, waiting.sent.unwrap_or(now));
-            (fate, case.in_time(queues.hide(waiting, wait)).await)
-        }
-        Step::Write(wait) => {
-            let fate = retrying(schedule, failure, now + wait, now);
-            (fate, case.in_time(queues.retry(&message, wait, now)).await)
-        }
-        Step::DeadLetter => {
-            let queue = queues.dead_letter_name().to_owned();
-            let fate = match case.record.outcome {
-                Err(_) => Fate::Rejected { queue: Some(queue) },
-                Ok(_) => Fate::DeadLettered { queue },
-            };
-            (fate, case.in_time(queues.dead_letter(&message)).await)
-        }
-        Step::Return(wait) => return returned(queues, case, &facts, failure, wait, now).await,
-    };
-    match written {
-        Ok(()) => {
-            let mut report = Report::new(&facts, &fate, Some(failure), now);
-            // A message that is hidden must not be deleted.
-            report.acknowledged = !matches!(step, Step::Hide(..));
-            report
-        }
-        Err(error) => not_kept(queues, case, &facts, error.not_kept(Some(failure)), now).await,
-    }
-}
-
-/// What is to be done, the fallback aside. It may mark the message that takes the place of this one.
-fn plan<'a>(
-    case: &Case<'a>,
-    schedule: Schedule,
-    failure: &Failure,
-    message: &mut NewMessage<'_>,
-    now: SystemTime,
-) -> Step<'a> {
-    let (waiting, elapsed) = (case.waiting(), case.elapsed(now));
-    // Nothing expires silently.
-    if case.is_old(now) {
-        return Step::DeadLetter;
-    }
-    match failure.row().next {
-        Next::DeadLetter => Step::DeadLetter,
-        Next::Wait => case.again(schedule.pause(elapsed, failure.retry_after)),
-        // Before fan-out a failure leaves the outcome with its source, whatever it is.
-        Next::Return | Next::Retry if waiting.is_none() && !case.fanned_out => match &case.record.message {
-            Some(_) => Step::Return(case.after_our_fault()),
-            // A source that keeps nothing: the whole outcome is routed at its next receive.
-            None => Step::Write(first_wait(schedule, failure)),
-        },
-        // A fault of ours does not end a schedule.
-        Next::Return if waiting.is_some() => {
-            let usual = case.after_our_fault();
-            Step::Return(schedule.next_attempt(elapsed, Duration::ZERO).map_or(usual, |wait| wait.min(usual)))
-        }
-        Next::Return => Step::Write(first_wait(schedule, failure)),
-        Next::Retry => match schedule.next_attempt(elapsed, failure.retry_after) {
-            Some(wait) => case.again(whole_seconds(failure.no_later.map_or(wait, |latest| wait.min(latest)))),
-            // What was not even tried has its last attempt still to come.
-            None if failure.code.is_untried() => case.again(case.after_our_fault()),
-            // Back-pressure kept it from its attempts: it gets them once, as a message of its own.
-            None if waiting.is_some() && elapsed > schedule.end() + LATE && !message.renewed => {
-                message.renewed = true;
-                Step::Write(first_wait(schedule, failure))
-            }
-            None => Step::DeadLetter,
-        },
-    }
-}
-
-/// Writes the outcome for the fallback when its time has come, and says who that is. A copy is written before its mark.
-#[expect(clippy::too_many_arguments, reason = "all of it is one delivery's state, which nothing else needs together")]
-async fn with_fallback<'a, 'd>(
-    app: &App,
-    queues: &Queues,
-    case: &Case<'a>,
-    to: Option<&'d Destination>,
-    failure: &Failure,
-    message: &mut NewMessage<'_>,
-    step: Step<'a>,
-    now: SystemTime,
-) -> Result<(Step<'a>, Option<&'d str>), Failure> {
-    let Some((fallback, after)) = fallback(to, message, failure) else { return Ok((step, None)) };
-    let elapsed = case.elapsed(now);
-    if !matches!(step, Step::DeadLetter) && elapsed < after {
-        let left = |wait: Duration| whole_seconds(wait.min(after.saturating_sub(elapsed)));
-        let step = match step {
-            Step::Hide(waiting, wait) => Step::Hide(waiting, left(wait)),
-            Step::Write(wait) => Step::Write(left(wait)),
-            other => other,
-        };
-        return Ok((step, None));
-    }
-    match case.in_time(write_copy(app, queues, case, fallback, now)).await {
-        Ok(false) => Ok((step, None)),
-        Ok(true) => {
-            // From now on its messages say so: a successor takes the place of the one that waits.
-            message.fallback_sent = true;
-            let successor = Step::Write(first_wait(case.schedule(app), failure));
-            Ok((if matches!(step, Step::Hide(..)) { successor } else { step }, Some(fallback)))
-        }
-        // Nothing final follows from a look-up that fails: the copy is written next time.
-        Err(error) if error.code == Code::LookupFailed && matches!(step, Step::DeadLetter) && !case.is_old(now) => {
-            Ok((case.again(case.after_our_fault()), None))
-        }
-        Err(error) if error.code == Code::LookupFailed => Ok((step, None)),
-        Err(error) => Err(error),
-    }
-}
-
-/// The wait of a message that begins its schedule.
-fn first_wait(schedule: Schedule, failure: &Failure) -> Duration {
-    schedule.next_attempt(Duration::ZERO, failure.retry_after).unwrap_or(whole_seconds(failure.retry_after))
-}
-
-/// The fallback that a delivery may still have, and when it gets the alert. A destination that is switched off or
-/// paused has none: that is meant, and must not flood the other.
-fn fallback<'a>(
-    to: Option<&'a Destination>,
-    message: &NewMessage<'_>,
-    failure: &Failure,
-) -> Option<(&'a str, Duration)> {
-    let fallback = to?.fallback.as_ref()?;
-    let is_meant = matches!(failure.code, Code::DestinationPaused | Code::DestinationInactive);
-    (!message.fallback_sent && !is_meant).then_some((&fallback.to, fallback.after))
-}
-
-/// Writes the outcome for the fallback, if its own options let it through; whether they did.
-async fn write_copy(app: &App, queues: &Queues, case: &Case<'_>, to: &str, now: SystemTime) -> Result<bool, Failure> {
-    let Ok(outcome) = &case.record.outcome else { return Ok(false) };
-    match app.registry.delivery(to).await.map_err(|error| error.0)? {
-        Delivery::Send(destination) if destination.filter(outcome).is_none() => {}
-        Delivery::Send(_) | Delivery::Filtered(..) => return Ok(false),
-        Delivery::Failed { failure, .. } => match failure.code {
-            Code::DestinationInactive => return Ok(false),
-            // What is missing or wrong in an old copy of the registry may be right by now.
-            Code::LookupFailed => return Err(failure),
-            // The copy is dead-lettered with what is wrong with the fallback: no alert misses it in silence.
-            _ => {}
-        },
-    }
-    let (destination, fallback_for) = (Some(to), case.destination);
-    let copy = NewMessage { body: &outcome.payload.body, destination, fallback_for, ..NewMessage::default() };
-    queues.retry(&copy, Duration::ZERO, now).await?;
-    Ok(true)
+    Box::pin(Failed { app, queues, case, to, failure, facts, schedule, message, now }.keep()).await
 }
 
 fn new_message<'a>(case: &Case<'a>, failure: &Failure, attempt: Option<u32>) -> NewMessage<'a> {
@@ -338,54 +165,189 @@ fn new_message<'a>(case: &Case<'a>, failure: &Failure, attempt: Option<u32>) -> 
     }
 }
 
-/// `since` is when the message was written to the retry queue.
-fn retrying(schedule: Schedule, failure: &Failure, next: SystemTime, since: SystemTime) -> Fate {
-    // Back-pressure ends by age alone.
-    let lasts = if failure.row().next == Next::Wait { LONGEST_LIFE } else { schedule.end() };
-    Fate::Retrying { next, until: next.max(since + lasts) }
+/// A delivery that failed, or a record that has none, on its way into a queue.
+struct Failed<'a> {
+    app: &'a App,
+    queues: &'a Queues,
+    case: Case<'a>,
+    to: Option<&'a Destination>,
+    failure: &'a Failure,
+    facts: report::Subject<'a>,
+    schedule: Schedule,
+    /// What is written, if anything is.
+    message: NewMessage<'a>,
+    now: SystemTime,
 }
 
-/// A fault of ours: a message stays in its queue, hidden for a while.
-async fn returned(
-    queues: &Queues,
-    case: &Case<'_>,
-    facts: &report::Subject<'_>,
-    failure: &Failure,
-    wait: Duration,
-    now: SystemTime,
-) -> Report {
-    let next = match &case.record.message {
-        // If it cannot be hidden, it comes again when its visibility timeout ends: later, but not lost.
-        Some(message) => case.in_time(queues.hide(message, wait)).await.ok().map(|()| now + wait),
-        None => None,
-    };
-    left_with_source(case, facts, failure, next, now)
-}
-
-/// What could not be written stays with its source.
-async fn not_kept(
-    queues: &Queues,
-    case: &Case<'_>,
-    facts: &report::Subject<'_>,
-    failure: Failure,
-    now: SystemTime,
-) -> Report {
-    if case.record.origin == Origin::Sqs && failure.code == Code::TooLargeToKeep {
-        // No other try will fit: as seldom as SQS allows.
-        return returned(queues, case, facts, &failure, LONGEST_WAIT, now).await;
+impl<'a> Failed<'a> {
+    /// Keeps what was not delivered, in a queue of ours or where it came from.
+    async fn keep(mut self) -> Report {
+        let step = self.plan();
+        let step = match self.with_fallback(step).await {
+            Ok(step) => step,
+            Err(error) => return self.not_kept(error).await,
+        };
+        let (case, now) = (self.case, self.now);
+        let (fate, written) = match step {
+            Step::Hide(waiting, wait) => {
+                let fate = self.retrying(now + wait, waiting.sent.unwrap_or(now));
+                (fate, case.in_time(self.queues.hide(waiting, wait)).await)
+            }
+            Step::Write(wait) => {
+                let fate = self.retrying(now + wait, now);
+                (fate, case.in_time(self.queues.retry(&self.message, wait, now)).await)
+            }
+            Step::DeadLetter => {
+                let queue = self.queues.dead_letter_name().to_owned();
+                let fate = match case.record.outcome {
+                    Err(_) => Fate::Rejected { queue: Some(queue) },
+                    Ok(_) => Fate::DeadLettered { queue },
+                };
+                (fate, case.in_time(self.queues.dead_letter(&self.message)).await)
+            }
+            Step::Return(wait) => return self.returned(self.failure, wait).await,
+        };
+        if let Err(error) = written {
+            return self.not_kept(error).await;
+        }
+        let mut report = Report::new(&self.facts, &fate, Some(self.failure), now);
+        // A message that is hidden must not be deleted.
+        report.acknowledged = !matches!(step, Step::Hide(..));
+        report
     }
-    left_with_source(case, facts, &failure, None, now)
-}
 
-/// `next` is when a message that was hidden comes again.
-fn left_with_source(
-    case: &Case<'_>,
-    facts: &report::Subject<'_>,
-    failure: &Failure,
-    next: Option<SystemTime>,
-    now: SystemTime,
-) -> Report {
-    let since = case.record.message.as_ref().and_then(|message| message.sent);
-    let facts = report::Subject { since, ..*facts };
-    Report::new(&facts, &Fate::Returned(Holder::of(case.record, next)), Some(failure), now)
+    /// What is to be done, the fallback aside. It may mark the message that takes the place of this one.
+    fn plan(&mut self) -> Step<'a> {
+        let (case, failure, schedule) = (self.case, self.failure, self.schedule);
+        let (waiting, elapsed) = (case.waiting(), case.elapsed(self.now));
+        // Nothing expires silently.
+        if case.is_old(self.now) {
+            return Step::DeadLetter;
+        }
+        match failure.row().next {
+            Next::DeadLetter => Step::DeadLetter,
+            Next::Wait => case.again(schedule.pause(elapsed, failure.retry_after)),
+            // Before fan-out a failure leaves the outcome with its source, whatever it is.
+            Next::Return | Next::Retry if waiting.is_none() && !case.fanned_out => match &case.record.message {
+                Some(_) => Step::Return(case.after_our_fault()),
+                // A source that keeps nothing: the whole outcome is routed at its next receive.
+                None => Step::Write(self.first_wait()),
+            },
+            // A fault of ours does not end a schedule.
+            Next::Return if waiting.is_some() => {
+                let usual = case.after_our_fault();
+                Step::Return(schedule.next_attempt(elapsed, Duration::ZERO).map_or(usual, |wait| wait.min(usual)))
+            }
+            Next::Return => Step::Write(self.first_wait()),
+            Next::Retry => match schedule.next_attempt(elapsed, failure.retry_after) {
+                Some(wait) => case.again(whole_seconds(failure.no_later.map_or(wait, |latest| wait.min(latest)))),
+                // What was not even tried has its last attempt still to come.
+                None if failure.code.is_untried() => case.again(case.after_our_fault()),
+                // Back-pressure kept it from its attempts: it gets them once, as a message of its own.
+                None if waiting.is_some() && elapsed > schedule.end() + LATE && !self.message.renewed => {
+                    self.message.renewed = true;
+                    Step::Write(self.first_wait())
+                }
+                None => Step::DeadLetter,
+            },
+        }
+    }
+
+    /// The wait of a message that begins its schedule.
+    fn first_wait(&self) -> Duration {
+        let asked = self.failure.retry_after;
+        self.schedule.next_attempt(Duration::ZERO, asked).unwrap_or(whole_seconds(asked))
+    }
+
+    /// Writes the outcome for the fallback when its time has come. A copy is written before its mark.
+    async fn with_fallback(&mut self, step: Step<'a>) -> Result<Step<'a>, Failure> {
+        let Some((fallback, after)) = self.fallback() else { return Ok(step) };
+        let (case, elapsed) = (self.case, self.case.elapsed(self.now));
+        if !matches!(step, Step::DeadLetter) && elapsed < after {
+            let left = |wait: Duration| whole_seconds(wait.min(after.saturating_sub(elapsed)));
+            return Ok(match step {
+                Step::Hide(waiting, wait) => Step::Hide(waiting, left(wait)),
+                Step::Write(wait) => Step::Write(left(wait)),
+                other => other,
+            });
+        }
+        match case.in_time(self.write_copy(fallback)).await {
+            Ok(false) => Ok(step),
+            Ok(true) => {
+                // From now on its messages say so: a successor takes the place of the one that waits.
+                self.message.fallback_sent = true;
+                self.facts.fallback = Some(fallback);
+                Ok(if matches!(step, Step::Hide(..)) { Step::Write(self.first_wait()) } else { step })
+            }
+            // Nothing final follows from a look-up that fails: the copy is written next time.
+            Err(error) if error.code == Code::LookupFailed => {
+                let is_final = matches!(step, Step::DeadLetter) && !case.is_old(self.now);
+                Ok(if is_final { case.again(case.after_our_fault()) } else { step })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The fallback that a delivery may still have, and when it gets the alert. A destination that is switched off or
+    /// paused has none: that is meant, and must not flood the other.
+    fn fallback(&self) -> Option<(&'a str, Duration)> {
+        let fallback = self.to?.fallback.as_ref()?;
+        let is_meant = matches!(self.failure.code, Code::DestinationPaused | Code::DestinationInactive);
+        (!self.message.fallback_sent && !is_meant).then_some((&*fallback.to, fallback.after))
+    }
+
+    /// Writes the outcome for the fallback, if its own options let it through; whether they did.
+    async fn write_copy(&self, to: &str) -> Result<bool, Failure> {
+        let Ok(outcome) = &self.case.record.outcome else { return Ok(false) };
+        match self.app.registry.delivery(to).await? {
+            Delivery::Send(destination) if destination.filter(outcome).is_none() => {}
+            Delivery::Send(_) | Delivery::Filtered(..) => return Ok(false),
+            Delivery::Failed { failure, .. } => match failure.code {
+                Code::DestinationInactive => return Ok(false),
+                // What is missing or wrong in an old copy of the registry may be right by now.
+                Code::LookupFailed => return Err(failure),
+                // The copy is dead-lettered with what is wrong with the fallback: no alert misses it in silence.
+                _ => {}
+            },
+        }
+        let (destination, fallback_for) = (Some(to), self.case.destination);
+        let copy = NewMessage { body: &outcome.payload.body, destination, fallback_for, ..NewMessage::default() };
+        self.queues.retry(&copy, Duration::ZERO, self.now).await?;
+        Ok(true)
+    }
+
+    /// `since` is when the message was written to the retry queue.
+    fn retrying(&self, next: SystemTime, since: SystemTime) -> Fate {
+        // Back-pressure ends by age alone.
+        let lasts = if self.failure.row().next == Next::Wait { LONGEST_LIFE } else { self.schedule.end() };
+        Fate::Retrying { next, until: next.max(since + lasts) }
+    }
+
+    /// What could not be written stays with its source.
+    async fn not_kept(&self, error: Failure) -> Report {
+        let failure = error.not_kept(self.failure);
+        if self.case.record.origin == Origin::Sqs && failure.code == Code::TooLargeToKeep {
+            // No other try will fit: as seldom as SQS allows.
+            return self.returned(&failure, LONGEST_WAIT).await;
+        }
+        self.left_with_source(&failure, None)
+    }
+
+    /// A fault of ours: a message stays in its queue, hidden for a while.
+    async fn returned(&self, failure: &Failure, wait: Duration) -> Report {
+        let next = match &self.case.record.message {
+            // If it cannot be hidden, it comes again when its visibility timeout ends: later, but not lost.
+            Some(message) => self.case.in_time(self.queues.hide(message, wait)).await.ok().map(|()| self.now + wait),
+            None => None,
+        };
+        self.left_with_source(failure, next)
+    }
+
+    /// `next` is when a message that was hidden comes again.
+    fn left_with_source(&self, failure: &Failure, next: Option<SystemTime>) -> Report {
+        let record = self.case.record;
+        let since = record.message.as_ref().and_then(|message| message.sent);
+        let facts = report::Subject { since, ..self.facts };
+        Report::new(&facts, &Fate::Returned(Holder::of(record, next)), Some(failure), self.now)
+    }
 }

@@ -26,8 +26,10 @@ pub enum Blocked {
 pub struct AllowedNetworks {
     /// Private networks; see [`AllowedNetworks::parse`].
     networks: Vec<IpNet>,
-    loopback: bool,
-    plain_http: bool,
+    /// For receivers on the developer's own machine.
+    pub loopback: bool,
+    /// `http://` to public addresses, where anybody on the way reads payload and secrets.
+    pub plain_http: bool,
 }
 
 /// A network whose addresses are blocked, and what they are: it ends the sentence "the address is …".
@@ -127,20 +129,6 @@ impl AllowedNetworks {
             }
         }
         if problems.is_empty() { Ok(Self { networks, ..Self::default() }) } else { Err(problems) }
-    }
-
-    /// Allows loopback: for receivers on the developer's own machine.
-    #[must_use]
-    pub fn with_loopback(mut self) -> Self {
-        self.loopback = true;
-        self
-    }
-
-    /// Allows `http://` to public addresses, where anybody on the way reads payload and secrets.
-    #[must_use]
-    pub fn with_plain_http(mut self) -> Self {
-        self.plain_http = true;
-        self
     }
 
     fn contain(&self, ip: IpAddr) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::destination::{ID_EXPECTED, is_id};
 use super::json::Object;
@@ -145,27 +146,23 @@ impl Groups {
 }
 
 /// The answer to `redrive`.
+#[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
 pub struct Redriven {
-    /// Letters that were read.
     pub scanned: u64,
     /// Letters that were sent to the retry queue.
     pub moved: u64,
     /// Letters that could not be sent. They stay in the dead-letter queue.
     pub failed: u64,
     /// Letters in the dead-letter queue now, the hidden ones among them. SQS counts roughly.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub about_left: Option<u64>,
     /// How many of these are hidden, because a redrive looked at them in the last 10 minutes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub about_hidden: Option<u64>,
     /// What went wrong first, and what to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 impl Redriven {
-    /// The answer in words.
     pub fn sentence(&self, redrive: &Redrive) -> String {
         let part = |text: &str, value: &Option<String>| {
             value.as_deref().map(|value| format!(" {text} {}", printable(value, 64))).unwrap_or_default()

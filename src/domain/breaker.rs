@@ -35,7 +35,6 @@ pub struct Breaker {
     opened: usize,
     /// While it is open: until when.
     until: Option<Duration>,
-    /// Whether a trial is under way.
     trial: bool,
 }
 
@@ -50,7 +49,6 @@ pub enum Seen {
     Asked(Duration),
 }
 
-/// Whether an attempt may be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     Pass,
@@ -64,7 +62,6 @@ pub enum Admission {
     },
 }
 
-/// What an attempt changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     None,
@@ -81,7 +78,6 @@ pub enum Change {
 }
 
 impl Breaker {
-    /// Asks for an attempt.
     pub fn admit(&mut self, now: Duration) -> Admission {
         match self.until {
             None => Admission::Pass,

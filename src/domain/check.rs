@@ -1,23 +1,23 @@
 //! What a check of the whole registry found: the answer to whoever asked.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
+use super::document::Document;
 use super::failure::Failure;
 use super::problem::Problem;
 
 /// Entries of a list in the answer; Lambda's answers are limited, and so is a reader's patience.
 const SHOWN: usize = 100;
 
-/// The answer to a check.
 #[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub struct Check {
     /// Always true: what was asked for.
     pub check: bool,
-    /// Whether nothing is wrong.
     pub ok: bool,
-    /// Of this function.
     pub version: &'static str,
     pub destinations: usize,
     pub routes: usize,
@@ -34,19 +34,20 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn new(destinations: usize, routes: usize, mut problems: Vec<Problem>, mut without_route: Vec<String>) -> Self {
+    pub fn new(document: &Document, mut problems: Vec<Problem>) -> Self {
         let problems_total = problems.len();
         problems.truncate(SHOWN);
-        without_route.truncate(SHOWN);
+        let mut destinations_without_route = without_route(document);
+        destinations_without_route.truncate(SHOWN);
         Self {
             check: true,
             ok: problems_total == 0,
             version: env!("CARGO_PKG_VERSION"),
-            destinations,
-            routes,
+            destinations: document.destinations.len(),
+            routes: document.routes.as_ref().map_or(0, BTreeMap::len),
             problems_total,
             problems,
-            destinations_without_route: without_route,
+            destinations_without_route,
             code: None,
             cause: None,
             remedy: None,
@@ -60,22 +61,28 @@ impl Check {
             code: Some(failure.row().name),
             cause: Some(failure.cause()),
             remedy: Some(failure.remedy()),
-            ..Self::new(0, 0, Vec::new(), Vec::new())
+            ..Self::new(&Document::default(), Vec::new())
         }
     }
 
-    /// The answer in words.
     pub fn sentence(&self) -> String {
         let found = match (&self.cause, self.problems.first()) {
             (Some(cause), _) => format!("{cause}. Operator: {}.", self.remedy.as_deref().unwrap_or_default()),
             (None, None) => "nothing is wrong.".to_owned(),
             (None, Some(first)) => {
-                format!(
-                    "{} problem(s); the answer lists them, the first is {first}. Operator: correct them.",
-                    self.problems_total
-                )
+                let total = self.problems_total;
+                format!("{total} problem(s); the answer lists them, the first is {first}. Operator: correct them.")
             }
         };
         format!("check of {} destination(s) and {} route(s): {found}", self.destinations, self.routes)
     }
+}
+
+/// A fallback gets what another destination misses, so it needs no route.
+fn without_route(document: &Document) -> Vec<String> {
+    let Some(routes) = &document.routes else { return Vec::new() };
+    let mut named: BTreeSet<_> = routes.values().flat_map(|route| &route.destinations).collect();
+    let destinations = document.destinations.values().flatten();
+    named.extend(destinations.filter_map(|one| one.fallback.as_ref()).map(|fallback| &fallback.to));
+    document.destinations.keys().filter(|id| !named.contains(id)).cloned().collect()
 }

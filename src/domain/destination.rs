@@ -56,7 +56,6 @@ pub struct Destination {
 /// The destination that gets an outcome as well when this one does not take it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fallback {
-    /// Id of the other destination.
     pub to: String,
     /// Age of the delivery from which on it is used.
     pub after: Duration,
@@ -132,23 +131,10 @@ impl Destination {
         }
     }
 
-    /// The secrets that it refers to.
     pub fn references(&self) -> BTreeSet<&Reference> {
         let headers = self.headers.iter().map(|(_, value)| value);
         let templates = headers.chain(&self.signing_secrets);
         self.endpoint.references().chain(templates.flat_map(Template::references)).collect()
-    }
-
-    /// What is wrong with its fallback, given the destination of that id, if there is one.
-    pub fn fallback_problem(&self, target: Option<&Self>) -> Option<Problem> {
-        let fallback = self.fallback.as_ref()?;
-        let expected = match target {
-            _ if fallback.to == self.id => "another destination than this one",
-            None => "a destination that exists",
-            Some(target) if target.fallback.is_some() => "a destination that has no fallback itself",
-            Some(_) => return None,
-        };
-        Some(Problem::new(format!("{}.fallback.to", self.path), expected))
     }
 
     /// The target to send to. It is made once where the destination refers to no secret.
@@ -163,7 +149,6 @@ impl Destination {
         Ok(target)
     }
 
-    /// Puts the secrets in place.
     pub fn complete(&self, resolved: &Resolved) -> Result<Target, Incomplete> {
         let endpoint = self.endpoint.resolve(resolved).map_err(|error| match error {
             Unfilled::Missing(reference) => Incomplete::Unresolved(reference.clone()),

@@ -17,7 +17,7 @@ use super::destination::{
     MAX_FALLBACK_MINUTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_SIGNING_SECRETS, MAX_TIMEOUT_SECONDS, is_id,
 };
 use super::endpoint::{EndpointTemplate, header_name, header_value};
-use super::json::members_as_written;
+use super::json::{items, members_as_written, word};
 use super::outcome::{Kind, Severity};
 use super::problem::Problem;
 use super::route::Route;
@@ -25,6 +25,7 @@ use super::signature::SigningKey;
 use super::template::Template;
 
 /// Destinations and routes, as far as they can be used, and what is wrong with the rest.
+#[derive(Default)]
 pub struct Document {
     /// By id; a destination with problems cannot be delivered to.
     pub destinations: BTreeMap<String, Result<Arc<Destination>, Vec<Problem>>>,
@@ -69,20 +70,20 @@ impl Document {
         top.take("description", DESCRIPTION_EXPECTED, description);
         let problems = top.finish("destinations, routes, description");
         let Some(destinations) = destinations.filter(|_| problems.is_empty()) else { return Err(problems) };
-        let destinations = destinations.into_iter().map(|(id, values)| {
+        let destinations = destinations.into_iter().map(|(id, value)| {
             let path = format!("destinations.{}", destination::shown(&id));
-            let destination = match values[..] {
-                [value] => parse_destination(&id, &path, value),
-                _ => Err(vec![Problem::new(path, ONCE)]),
+            let destination = match value {
+                Some(value) => parse_destination(&id, &path, value),
+                None => Err(vec![Problem::new(path, ONCE)]),
             };
             (id, destination)
         });
         let routes = routes.map(|routes| {
-            let routes = routes.into_iter().map(|(id, values)| {
+            let routes = routes.into_iter().map(|(id, value)| {
                 let path = format!("routes.{id}");
-                let route = match values[..] {
-                    [value] => Route::parse(&path, &json(value).unwrap_or_default()),
-                    _ => Route { problems: vec![Problem::new(&*path, ONCE)], path, ..Route::default() },
+                let route = match value {
+                    Some(value) => Route::parse(&path, &json(value).unwrap_or_default()),
+                    None => Route { problems: vec![Problem::new(&*path, ONCE)], path, ..Route::default() },
                 };
                 (id, route)
             });
@@ -107,25 +108,28 @@ impl Document {
     /// Takes out every destination whose fallback cannot be one. A fallback that has problems itself does exist.
     #[must_use]
     pub fn checked(mut self) -> Self {
-        let problem = |destination: &Destination| {
-            let target = destination.fallback.as_ref().and_then(|fallback| self.destinations.get(&fallback.to));
-            match target {
-                Some(Err(_)) => None,
-                Some(Ok(target)) => destination.fallback_problem(Some(target)),
-                None => destination.fallback_problem(None),
-            }
-        };
         let usable = self.destinations.values().flatten();
-        let problems: Vec<_> = usable.filter_map(|one| Some((one.id.clone(), problem(one)?))).collect();
+        let problems: Vec<_> = usable.filter_map(|one| Some((one.id.clone(), self.fallback_problem(one)?))).collect();
         for (id, problem) in problems {
             self.destinations.insert(id, Err(vec![problem]));
         }
         self
     }
+
+    fn fallback_problem(&self, destination: &Destination) -> Option<Problem> {
+        let fallback = destination.fallback.as_ref()?;
+        let expected = match self.destinations.get(&fallback.to) {
+            _ if fallback.to == destination.id => "another destination than this one",
+            None => "a destination that exists",
+            Some(Ok(target)) if target.fallback.is_some() => "a destination that has no fallback itself",
+            Some(_) => return None,
+        };
+        Some(Problem::new(format!("{}.fallback.to", destination.path), expected))
+    }
 }
 
 /// Reads one destination; every problem is named by its path. Whether its fallback exists is for
-/// [`Destination::fallback_problem`] to say.
+/// [`Document::checked`] to say.
 pub fn parse_destination(id: &str, path: &str, value: &RawValue) -> Result<Arc<Destination>, Vec<Problem>> {
     let mut options = Members::open(path, value, "an object with `url`")?;
     if !is_id(id) {
@@ -142,11 +146,10 @@ pub fn parse_destination(id: &str, path: &str, value: &RawValue) -> Result<Arc<D
     let active = options.take("active", "true or false", json);
     let paused = options.take("paused", "true or false", json);
     let outcomes = options.take("outcomes", "a list of MATCHED, NOT_MATCHED and ERROR, at least one", |value| {
-        let kinds: Option<Vec<_>> = json::<Vec<String>>(value)?.iter().map(|name| Kind::parse(name)).collect();
+        let kinds: Option<Vec<Kind>> = items(value)?.into_iter().map(word).collect();
         kinds.filter(|kinds| !kinds.is_empty())
     });
-    let min_severity =
-        options.take("min_severity", Severity::EXPECTED, |value| Severity::parse(&json::<String>(value)?));
+    let min_severity = options.take("min_severity", Severity::EXPECTED, word);
     let headers = options.take_with("headers", headers).unwrap_or_default();
     let signing_secrets = options.take_with("signing_secrets", signing_secrets).unwrap_or_default();
     let fallback = options.take_with("fallback", fallback);
@@ -175,7 +178,7 @@ pub fn parse_destination(id: &str, path: &str, value: &RawValue) -> Result<Arc<D
 }
 
 fn headers(path: &str, value: &RawValue) -> Result<Vec<(HeaderName, Template)>, Vec<Problem>> {
-    let Ok(members) = members_as_written(value.get()) else {
+    let Some(members) = members_as_written(value.get()) else {
         return Err(vec![Problem::new(path, "an object of header values by name")]);
     };
     if members.len() > MAX_HEADERS {
@@ -250,11 +253,11 @@ fn json<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// The members of an object by name, each with all its values: somebody may have written it twice.
-fn entries(value: &RawValue) -> Option<BTreeMap<String, Vec<&RawValue>>> {
-    let mut entries = BTreeMap::<_, Vec<_>>::new();
-    for (name, value) in members_as_written(value.get()).ok()? {
-        entries.entry(name).or_default().push(value);
+/// The values of an object by name; none for a member that is written more than once.
+fn entries(value: &RawValue) -> Option<BTreeMap<String, Option<&RawValue>>> {
+    let mut entries = BTreeMap::new();
+    for (name, value) in members_as_written(value.get())? {
+        entries.entry(name).and_modify(|known| *known = None).or_insert(Some(value));
     }
     Some(entries)
 }
@@ -269,7 +272,7 @@ struct Members<'a> {
 impl<'a> Members<'a> {
     /// Leaves out names that begin with `x-` or `_`: they are notes of people and tools.
     fn open(path: &'a str, value: &'a RawValue, expected: &'static str) -> Result<Self, Vec<Problem>> {
-        let mut left = members_as_written(value.get()).map_err(|_| vec![Problem::new(path, expected)])?;
+        let mut left = members_as_written(value.get()).ok_or_else(|| vec![Problem::new(path, expected)])?;
         left.retain(|(name, _)| !name.starts_with("x-") && !name.starts_with('_'));
         Ok(Self { path, left, problems: Vec::new() })
     }

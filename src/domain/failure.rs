@@ -19,7 +19,6 @@ pub enum Next {
     Return,
 }
 
-/// How grave a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Info,
@@ -29,7 +28,6 @@ pub enum Level {
     Error,
 }
 
-/// Who must act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     EndpointOwner,
@@ -321,33 +319,29 @@ reasons! {
     Other "other": "AWS answers with the error {error}" => "look {error} up in the service's API reference"
 }
 
-/// What is known of a case, by the name of the place in a text.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts(Vec<(&'static str, String)>);
-
-impl Facts {
-    /// Fills the places of a text. A value is not looked into, so it may hold braces.
-    fn fill(&self, text: &str) -> String {
-        let mut filled = String::with_capacity(text.len() + 64);
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            filled.push_str(before);
-            let (place, after) = after.split_once('}').unwrap_or((after, ""));
-            match self.0.iter().rev().find(|(name, _)| *name == place) {
-                Some((_, value)) => filled.push_str(value),
-                None => filled.extend(["{", place, "}"]),
-            }
-            rest = after;
+/// Fills the places of a text with facts, of which the last one of a name counts. A fact is not looked into, so it may
+/// hold braces.
+fn fill(text: &str, facts: &[(&'static str, String)]) -> String {
+    let mut filled = String::with_capacity(text.len() + 64);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        filled.push_str(before);
+        let (place, after) = after.split_once('}').unwrap_or((after, ""));
+        match facts.iter().rev().find(|(name, _)| *name == place) {
+            Some((_, value)) => filled.push_str(value),
+            None => filled.extend(["{", place, "}"]),
         }
-        filled + rest
+        rest = after;
     }
+    filled + rest
 }
 
 /// Why a delivery did not succeed in this invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub code: Code,
-    pub facts: Facts,
+    /// What is known of the case, by the name of the place in the row's texts.
+    pub facts: Vec<(&'static str, String)>,
     /// Of the endpoint's answer, if there was one.
     pub status: Option<u16>,
     /// The least wait before the next attempt: what the endpoint asked for (`Retry-After`).
@@ -365,9 +359,8 @@ const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 
 impl Failure {
     pub fn new(code: Code) -> Self {
-        let facts = Facts::default();
-        let (retry_after, no_later) = (Duration::ZERO, None);
-        Self { code, facts, status: None, retry_after, no_later, excerpt: None, maybe_received: false }
+        let (facts, retry_after) = (Vec::new(), Duration::ZERO);
+        Self { code, facts, status: None, retry_after, no_later: None, excerpt: None, maybe_received: false }
     }
 
     /// The failure that an answer's status means; nothing for 200 to 299.
@@ -381,43 +374,34 @@ impl Failure {
             100..=199 => "which is an interim answer in place of a final one",
             _ => "a number that HTTP does not define",
         };
-        let failure =
-            Self { status: Some(status), retry_after: retry_after.unwrap_or_default().max(least), ..Self::new(code) };
-        Some(
-            failure
-                .with("status", status)
-                .with("asks", asks.unwrap_or_default())
-                .with("meaning", meaning)
-                .with("fresh", ""),
-        )
+        let failure = Self::new(code).with("status", status).with("asks", asks.unwrap_or_default());
+        let failure = failure.with("meaning", meaning).with("fresh", "");
+        Some(Self { status: Some(status), retry_after: retry_after.unwrap_or_default().max(least), ..failure })
+    }
+
+    /// A fault of something that is ours or AWS's: what it is of, what is wrong with it, and what to do about it.
+    pub fn of(code: Code, what: impl Display, problems: impl Display, fix: impl Display) -> Self {
+        Self::new(code).with("what", what).with("problems", problems).with("fix", fix)
     }
 
     /// A fault of AWS's, or of the way to it, with what was asked for ("the secret soc in eu-west-1") and AWS's code.
-    pub fn of_aws(code: Code, what: impl Into<String>, reason: AwsReason, error: &str) -> Self {
-        let what = what.into();
-        let facts = Facts(vec![("what", what.clone()), ("error", error.to_owned())]);
-        let (problems, fix) = (facts.fill(reason.cause()), facts.fill(reason.remedy()));
-        Self::new(code).with("problems", problems).with("fix", fix).with("what", what)
+    pub fn of_aws(code: Code, what: &str, reason: AwsReason, error: &str) -> Self {
+        let facts = [("what", what.to_owned()), ("error", error.to_owned())];
+        Self::of(code, what, fill(reason.cause(), &facts), fill(reason.remedy(), &facts))
     }
 
     /// What was to be kept could not be written: this failure stands in the place of the one before.
     #[must_use]
-    pub fn not_kept(self, before: Option<&Self>) -> Self {
-        let text = before.map_or_else(|| "the delivery failed".to_owned(), Self::cause);
-        let failure = Self {
-            status: before.and_then(|before| before.status),
-            excerpt: None,
-            maybe_received: before.is_some_and(|before| before.maybe_received),
-            ..self
-        };
-        let mend = before.map(|before| format!("{}: {}", before.row().owner.name(), before.remedy()));
-        failure.with("before", text).with("mend", mend.unwrap_or_default())
+    pub fn not_kept(self, before: &Self) -> Self {
+        let mend = format!("{}: {}", before.row().owner.name(), before.remedy());
+        let (status, maybe_received) = (before.status, before.maybe_received);
+        let failure = Self { status, maybe_received, excerpt: None, ..self };
+        failure.with("before", before.cause()).with("mend", mend)
     }
 
-    /// Adds a fact of this case. The last one of a name counts.
     #[must_use]
     pub fn with(mut self, place: &'static str, value: impl Display) -> Self {
-        self.facts.0.push((place, value.to_string()));
+        self.facts.push((place, value.to_string()));
         self
     }
 
@@ -427,7 +411,7 @@ impl Failure {
 
     /// What happened, with the facts of this case.
     pub fn cause(&self) -> String {
-        let mut cause = self.facts.fill(self.row().cause);
+        let mut cause = fill(self.row().cause, &self.facts);
         if let Some(excerpt) = &self.excerpt {
             cause.push_str("; it says ");
             cause.push_str(&super::problem::quoted(excerpt));
@@ -438,9 +422,8 @@ impl Failure {
         cause
     }
 
-    /// What the owner should do.
     pub fn remedy(&self) -> String {
-        self.facts.fill(self.row().remedy)
+        fill(self.row().remedy, &self.facts)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::Deserializer as _;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::problem::Problem;
@@ -58,13 +58,12 @@ fn problem(error: &serde_json::Error) -> Problem {
     }
 }
 
-/// The members of a JSON object in the order in which they are written; a repeated name is there each time.
-pub fn members_as_written(text: &str) -> Result<Vec<(String, &RawValue)>, Problem> {
+/// The members of a JSON object in the order in which they are written; a repeated name is there each time. `None` for
+/// anything else.
+pub fn members_as_written(text: &str) -> Option<Vec<(String, &RawValue)>> {
     let object = Object::read(text);
-    match object.problem {
-        Some(problem) => Err(problem),
-        None => Ok(object.members.into_iter().map(|(name, value)| (name.into_owned(), value)).collect()),
-    }
+    let members = object.members.into_iter().map(|(name, value)| (name.into_owned(), value));
+    object.problem.is_none().then(|| members.collect())
 }
 
 /// Collects members one by one, so that those before an error are kept.
@@ -100,29 +99,28 @@ pub fn string(value: &RawValue) -> Option<String> {
     if !value.get().starts_with('"') {
         return None;
     }
-    serde_json::from_str(value.get()).ok().or_else(|| {
-        let text: serde_json::Result<Lossy> = serde_json::from_str(value.get());
-        text.ok().map(|text| text.0)
-    })
+    let lossy = || serde_json::Deserializer::from_str(value.get()).deserialize_bytes(Lossy);
+    serde_json::from_str(value.get()).or_else(|_| lossy()).ok()
 }
 
-/// A text with its lone surrogates replaced.
-struct Lossy(String);
+/// Takes a JSON string as bytes, whose lone surrogates are no UTF-8.
+struct Lossy;
 
-impl<'de> serde::Deserialize<'de> for Lossy {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Lossy;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Lossy, E> {
-                Ok(Lossy(String::from_utf8_lossy(bytes).into_owned()))
-            }
-        }
-        deserializer.deserialize_bytes(Text)
+impl Visitor<'_> for Lossy {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
     }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+/// What a JSON string names, such as a variant; `None` for any other text, and for another type.
+pub fn word<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
+    value.get().starts_with('"').then(|| serde_json::from_str(value.get()).ok()).flatten()
 }
 
 /// The JSON array's items; `None` for another type.

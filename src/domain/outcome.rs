@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::failure::{Code, Failure};
-use super::json::{Object, fit_for_sqs, is_integer, string, whole_number};
+use super::json::{Object, fit_for_sqs, is_integer, string, whole_number, word};
 use super::problem::{Problem, printable, sentence};
 
 /// An outcome that will be delivered.
@@ -66,28 +67,20 @@ impl From<Problem> for Rejected {
 }
 
 /// How grave a detection is; ordered, so that `min_severity` can be compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Severity {
     Low,
     Medium,
     High,
     Critical,
     /// Missing, or a value that did not exist when this was built. It ranks highest: it passes every filter.
+    #[serde(skip_deserializing)]
     Unknown,
 }
 
 impl Severity {
     pub const EXPECTED: &str = "CRITICAL, HIGH, MEDIUM or LOW";
-
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "CRITICAL" => Self::Critical,
-            "HIGH" => Self::High,
-            "MEDIUM" => Self::Medium,
-            "LOW" => Self::Low,
-            _ => return None,
-        })
-    }
 
     /// For log lines; an unknown value is not repeated, because it is the producer's text.
     pub fn name(self) -> &'static str {
@@ -102,35 +95,19 @@ impl Severity {
 }
 
 /// What the run ended in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Kind {
     Matched,
     NotMatched,
     Error,
     /// A value that did not exist when this was built: treated as an alert, passes every filter.
+    #[serde(skip_deserializing)]
     Unknown,
 }
 
 impl Kind {
     pub const EXPECTED: &str = "MATCHED, NOT_MATCHED or ERROR";
-
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "MATCHED" => Self::Matched,
-            "NOT_MATCHED" => Self::NotMatched,
-            "ERROR" => Self::Error,
-            _ => return None,
-        })
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Matched => "MATCHED",
-            Self::NotMatched => "NOT_MATCHED",
-            Self::Error => "ERROR",
-            Self::Unknown => "UNKNOWN",
-        }
-    }
 
     /// Whether somebody must hear of it: everything but a run that found nothing.
     pub fn is_alert(self) -> bool {
@@ -145,8 +122,8 @@ type Check = fn(Option<&RawValue>) -> bool;
 
 /// The documented fields that no delivery depends on, and what each must be to raise no warning.
 const DOCUMENTED: [(&str, Check); 18] = [
-    ("severity", |value| text(value).is_some_and(|text| Severity::parse(&text).is_some())),
-    ("outcome", |value| text(value).is_some_and(|text| Kind::parse(&text).is_some())),
+    ("severity", |value| value.and_then(word::<Severity>).is_some()),
+    ("outcome", |value| value.and_then(word::<Kind>).is_some()),
     ("detection_name", is_text),
     ("match_count", is_number),
     ("replay_link", is_text),
@@ -205,12 +182,12 @@ impl Outcome {
         let shown = |name: &str, max| text(object.get(name)).map(|text| printable(&text, max));
         let detection_id = object.get("detection_id");
         let detection_id = detection_id.and_then(|value| string(value).or_else(|| whole_number(value.get())));
-        let known = |value: &RawValue| string(value).and_then(|text| Severity::parse(&text));
+        let outcome = object.get("outcome").filter(|value| is_text(Some(value)));
         let mut about = About {
             detection_id: detection_id.as_ref().map(|id| printable(id, 64)),
             detection_name: shown("detection_name", 200),
-            severity: object.get("severity").map(|value| known(value).unwrap_or(Severity::Unknown)),
-            kind: text(object.get("outcome")).map(|text| Kind::parse(&text).unwrap_or(Kind::Unknown)),
+            severity: object.get("severity").map(|value| word(value).unwrap_or(Severity::Unknown)),
+            kind: outcome.map(|value| word(value).unwrap_or(Kind::Unknown)),
             run_id: shown("run_id", 128),
             trace_id: shown("trace_id", 128),
             search_id: shown("search_id", 128),

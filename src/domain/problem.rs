@@ -32,24 +32,17 @@ impl fmt::Display for Problem {
 }
 
 /// How many problems one sentence names; the rest is counted, so that a log line stays below 8 KiB.
-pub const SHOWN: usize = 10;
+const SHOWN: usize = 10;
 
 /// Several problems in one sentence.
 pub fn sentence(problems: &[Problem]) -> String {
-    first(problems, SHOWN)
+    let text = whole_sentence(&problems[..problems.len().min(SHOWN)]);
+    if problems.len() > SHOWN { format!("{text}; and {} more", problems.len() - SHOWN) } else { text }
 }
 
 /// All problems in one sentence, for a list that is known to be short.
 pub fn whole_sentence(problems: &[Problem]) -> String {
-    first(problems, usize::MAX)
-}
-
-fn first(problems: &[Problem], shown: usize) -> String {
-    let mut text = problems.iter().take(shown).map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    if problems.len() > shown {
-        text.push_str(&format!("; and {} more", problems.len() - shown));
-    }
-    text
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Foreign text as a log line or a queue's attribute may show it: control and format characters (Unicode's categories Cc

@@ -1,13 +1,11 @@
 //! One thing that Lambda handed over: an outcome, or what should have been one.
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::json::{Object, fit_for_sqs};
+use super::json::fit_for_sqs;
 use super::outcome::{About, Outcome, Rejected};
-use super::problem::{Problem, plain_or_quoted, printable};
 
 /// A record of an event. What is wrong with it is its own affair.
 #[derive(Debug, Clone)]
@@ -27,52 +25,11 @@ impl Record {
         Self { origin, message, outcome, received }
     }
 
-    /// An event of unknown shape, to be dead-lettered as it came.
-    pub fn unknown(event: Bytes, shape: &UnknownShape) -> Self {
-        let problem = Problem::new("$", format!("{}, but {shape}", UnknownShape::ACCEPTED));
-        let rejected = Rejected { is_unknown_event: true, ..problem.into() };
-        Self::new(Origin::Direct, None, Err(rejected), event)
-    }
-
     /// What log lines and answers say about the outcome.
     pub fn about(&self) -> &About {
         match &self.outcome {
             Ok(outcome) => &outcome.about,
             Err(rejected) => &rejected.about,
-        }
-    }
-}
-
-/// An event that is none of the accepted shapes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UnknownShape {
-    /// What it is and what to do, if it is known; follows "this is".
-    pub what: Option<&'static str>,
-    /// The first of its members' names, fit to be shown.
-    pub keys: Vec<String>,
-    /// Its size.
-    pub bytes: usize,
-}
-
-impl UnknownShape {
-    /// Ends the sentence "expected …".
-    pub const ACCEPTED: &str = "a detection outcome (a JSON object with detection_id and outcome), alone or in an SQS event \
-        (Records with body), an SNS event (Records with Sns.Message, or Type Notification with Message) or an EventBridge \
-        event (detail-type with detail)";
-
-    pub fn new(what: Option<&'static str>, event: &Object<'_>) -> Self {
-        const SHOWN: usize = 10;
-        let keys = event.names().take(SHOWN).map(|name| plain_or_quoted(&printable(name, 64))).collect();
-        Self { what, keys, bytes: event.json.len() }
-    }
-}
-
-impl fmt::Display for UnknownShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.what, self.keys.as_slice()) {
-            (Some(what), _) => write!(f, "this is {what}"),
-            (None, []) => write!(f, "this has no members ({} bytes)", self.bytes),
-            (None, keys) => write!(f, "this has the members {} ({} bytes)", keys.join(", "), self.bytes),
         }
     }
 }

@@ -1,32 +1,22 @@
 //! Where a failing endpoint redirects to, as far as a log line may tell it.
 
-use std::fmt;
+use std::cmp::Ordering;
 
 use url::Url;
 
 use super::endpoint::origin;
 
-/// The target of a redirect; ends the sentence "the endpoint redirects to …".
-///
-/// Paths and queries may hold secrets, so none is kept.
+/// The target of a redirect. Paths and queries may hold secrets, so none is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RedirectTo {
-    /// A page that asks people to log in, by its host or path: the endpoint does not accept the credentials. Its origin.
-    Login(String),
-    /// Another origin.
-    Origin(String),
-    SlashAdded,
-    SlashRemoved,
-    /// The same URL with `https://` instead of `http://`.
-    Https,
-    /// The URL that was called.
-    SameUrl,
-    OtherPath,
-    /// There is no `Location`.
-    Nowhere,
-    /// `Location` is no URL, or longer than [`MAX_LOCATION`].
-    Unreadable,
+pub struct RedirectTo {
+    /// Ends the sentence "the endpoint redirects to …".
+    pub place: String,
+    /// What the operator should do.
+    pub advice: &'static str,
 }
+
+const ASK: &str = "ask the endpoint's owner which URL takes the alerts, and enter it as the destination's `url`";
+const ENTER: &str = "enter the URL of its Location header (`curl -i` shows it) as the destination's `url`";
 
 /// A longer `Location` is not looked at, in bytes.
 pub const MAX_LOCATION: usize = 2048;
@@ -38,51 +28,43 @@ const LOGIN: [&str; 13] = [
 ];
 
 impl RedirectTo {
-    /// Compares the URL that was called with the response's `Location`.
-    pub fn of(called: &Url, location: Option<&[u8]>) -> Self {
-        let Some(location) = location else { return Self::Nowhere };
+    /// Compares the URL that was called with the response's `Location`, whose origin is told as `shown` makes it.
+    pub fn of(called: &Url, location: Option<&[u8]>, shown: impl Fn(&str) -> String) -> Self {
+        let to = |place: &str, advice| Self { place: place.to_owned(), advice };
+        let Some(location) = location else { return to("no place: it has no Location header", ASK) };
         let text = str::from_utf8(location).ok().filter(|text| text.len() <= MAX_LOCATION);
-        let Some(target) = text.and_then(|text| called.join(text).ok()) else { return Self::Unreadable };
-        let Some(target_origin) = origin(&target) else { return Self::Unreadable };
-
+        let target = text.and_then(|text| called.join(text).ok());
+        let Some((target_origin, target)) = target.and_then(|target| Some((origin(&target)?, target))) else {
+            return to("no place: its Location header is not a URL of at most 2 KiB", ASK);
+        };
         let same_origin = origin(called).as_ref() == Some(&target_origin);
         let same_path = without_slash(called) == without_slash(&target) && called.query() == target.query();
         let standard_ports = called.port().is_none() && target.port().is_none();
         let secured = called.scheme() == "http" && target.scheme() == "https" && called.host() == target.host();
         if same_path && same_origin {
             match target.path().len().cmp(&called.path().len()) {
-                std::cmp::Ordering::Greater => Self::SlashAdded,
-                std::cmp::Ordering::Less => Self::SlashRemoved,
-                std::cmp::Ordering::Equal => Self::SameUrl,
+                Ordering::Greater => to(
+                    "the same URL with a slash added at its end",
+                    "add a slash at the end of the path in the destination's `url`",
+                ),
+                Ordering::Less => to(
+                    "the same URL without its last slash",
+                    "take the slash at the end of the path out of the destination's `url`",
+                ),
+                Ordering::Equal => to("the same URL", ASK),
             }
         } else if same_path && secured && standard_ports {
-            Self::Https
+            to("https:// instead of http://", "write https:// in the destination's `url`")
         } else if words(&target).any(|word| is_login(word) && !words(called).any(|known| known == word)) {
-            Self::Login(target_origin)
+            // A page that asks people to log in, by its host or path: the endpoint does not accept the credentials.
+            to(
+                &format!("a login page at {}", shown(&target_origin)),
+                "check the destination's credentials: an endpoint redirects to its login page when they are missing or wrong",
+            )
         } else if same_origin {
-            Self::OtherPath
+            to("another path on the same host", ENTER)
         } else {
-            Self::Origin(target_origin)
-        }
-    }
-}
-
-impl RedirectTo {
-    /// What the operator should do.
-    pub fn advice(&self) -> &'static str {
-        match self {
-            Self::Login(_) => {
-                "check the destination's credentials: an endpoint redirects to its login page when they are missing or wrong"
-            }
-            Self::Nowhere | Self::Unreadable | Self::SameUrl => {
-                "ask the endpoint's owner which URL takes the alerts, and enter it as the destination's `url`"
-            }
-            Self::Https => "write https:// in the destination's `url`",
-            Self::SlashAdded => "add a slash at the end of the path in the destination's `url`",
-            Self::SlashRemoved => "take the slash at the end of the path out of the destination's `url`",
-            Self::Origin(_) | Self::OtherPath => {
-                "enter the URL of its Location header (`curl -i` shows it) as the destination's `url`"
-            }
+            to(&format!("another origin, {}", shown(&target_origin)), ENTER)
         }
     }
 }
@@ -97,22 +79,6 @@ fn words(url: &Url) -> impl Iterator<Item = &str> {
 
 fn is_login(word: &str) -> bool {
     LOGIN.iter().any(|login| login.eq_ignore_ascii_case(word))
-}
-
-impl fmt::Display for RedirectTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Login(origin) => return write!(f, "a login page at {origin}"),
-            Self::Origin(origin) => return write!(f, "another origin, {origin}"),
-            Self::SlashAdded => "the same URL with a slash added at its end",
-            Self::SlashRemoved => "the same URL without its last slash",
-            Self::Https => "https:// instead of http://",
-            Self::SameUrl => "the same URL",
-            Self::OtherPath => "another path on the same host",
-            Self::Nowhere => "no place: it has no Location header",
-            Self::Unreadable => "no place: its Location header is not a URL of at most 2 KiB",
-        })
-    }
 }
 
 #[cfg(test)]
@@ -143,18 +109,19 @@ mod tests {
             ("https://soc.example/hook", "https://", "no place: its Location header is not a URL of at most 2 KiB"),
             ("https://soc.example/hook", "mailto:a@b", "no place: its Location header is not a URL of at most 2 KiB"),
         ] {
-            let to = RedirectTo::of(&Url::parse(called).unwrap(), Some(location.as_bytes()));
-            assert_eq!(to.to_string(), described, "{called} → {location}");
+            let to = RedirectTo::of(&Url::parse(called).unwrap(), Some(location.as_bytes()), str::to_owned);
+            assert_eq!(to.place, described, "{called} → {location}");
         }
     }
 
     #[test]
     fn a_location_is_read_up_to_two_kibibytes() {
         let called = Url::parse("https://soc.example/hook").unwrap();
-        let location = |length: usize| RedirectTo::of(&called, Some(&vec![b'x'; length]));
-        assert_eq!(location(MAX_LOCATION), RedirectTo::OtherPath);
-        assert_eq!(location(MAX_LOCATION + 1), RedirectTo::Unreadable);
-        assert_eq!(RedirectTo::of(&called, Some(b"/\xff")), RedirectTo::Unreadable);
-        assert_eq!(RedirectTo::of(&called, None), RedirectTo::Nowhere);
+        let place = |location: Option<&[u8]>| RedirectTo::of(&called, location, str::to_owned).place;
+        let unreadable = "no place: its Location header is not a URL of at most 2 KiB";
+        assert_eq!(place(Some(&[b'x'; MAX_LOCATION])), "another path on the same host");
+        assert_eq!(place(Some(&[b'x'; MAX_LOCATION + 1])), unreadable);
+        assert_eq!(place(Some(b"/\xff")), unreadable);
+        assert_eq!(place(None), "no place: it has no Location header");
     }
 }

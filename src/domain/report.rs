@@ -65,7 +65,6 @@ impl Holder {
 }
 
 impl Fate {
-    /// The log's `result`.
     pub fn result(&self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -76,10 +75,6 @@ impl Fate {
             Self::Returned(_) => "returned",
             Self::Rejected { .. } => "rejected",
         }
-    }
-
-    fn is_dead_letter(&self) -> bool {
-        matches!(self, Self::DeadLettered { .. } | Self::Rejected { .. })
     }
 }
 
@@ -105,7 +100,6 @@ pub struct Subject<'a> {
     pub fallback: Option<&'a str>,
 }
 
-/// What became of a delivery in this invocation.
 #[skip_serializing_none]
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -123,7 +117,7 @@ pub struct Report {
     pub destination: Option<String>,
     pub endpoint: Option<String>,
     severity: Option<&'static str>,
-    outcome: Option<&'static str>,
+    outcome: Option<Kind>,
     #[serde(serialize_with = "number_or_text")]
     detection_id: Option<String>,
     detection_name: Option<String>,
@@ -149,22 +143,35 @@ pub struct Report {
     search_id: Option<String>,
 }
 
+/// A report as an answer has it: with its sentence.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    message: String,
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+impl From<Report> for Told {
+    fn from(mut report: Report) -> Self {
+        Self { message: std::mem::take(&mut report.message), report }
+    }
+}
+
 impl Report {
     /// `failure` is why it is not delivered; `now` is when the report is made.
     pub fn new(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) -> Self {
         let level = level(subject, fate, failure);
-        let (next, until) = match fate {
-            Fate::Retrying { next, until } => (Some(*next), Some(*until)),
-            Fate::Returned(Holder::Queue { next, .. }) => (*next, None),
-            _ => (None, None),
+        let (waits, next, until) = match fate {
+            Fate::Retrying { next, until } => (true, Some(*next), Some(*until)),
+            Fate::Returned(Holder::Queue { next, .. }) => (true, *next, None),
+            _ => (false, None, None),
         };
-        let waits = matches!(fate, Fate::Retrying { .. } | Fate::Returned(Holder::Queue { .. }));
         Self {
             message: sentence(subject, fate, failure, level, now),
             acknowledged: !matches!(fate, Fate::Returned(_) | Fate::Rejected { queue: None }),
             next_attempt_at: next.map(rfc3339),
             gives_up_at: until.map(rfc3339),
-            waiting_seconds: subject.since.filter(|_| waits).map(|since| seconds_between(since, now)),
+            waiting_seconds: subject.since.filter(|_| waits).map(|since| span(since, now).as_secs()),
             ..Self::facts(subject, Some(fate.result()), failure, level)
         }
     }
@@ -197,34 +204,31 @@ impl Report {
         if let Some(left) = ends_in {
             let _ = write!(message, " Endpoint owner: renew it, it ends in {}.", in_words(left));
         }
-        let addresses =
-            subject.tried.map(|tried| tried.addresses.iter().map(|address| address.ip.to_string()).collect());
-        let facts = Self::facts(subject, None, failure, level);
-        Self { message, addresses: addresses.unwrap_or_default(), ..facts }
+        Self { message, ..Self::facts(subject, None, failure, level) }
     }
 
     fn facts(subject: &Subject<'_>, result: Option<&'static str>, failure: Option<&Failure>, level: Level) -> Self {
-        let about = subject.about;
-        // A probe has timings, too: it is no attempt of a delivery, and has no result.
-        let timings =
-            subject.tried.filter(|_| subject.attempt.is_some() || result.is_none()).map(|tried| tried.timings);
+        let about = subject.about.cloned().unwrap_or_default();
+        // It is no attempt of a delivery, but has timings and addresses all the same.
+        let is_probe = result.is_none();
+        let timings = subject.tried.filter(|_| is_probe || subject.attempt.is_some()).map(|tried| tried.timings);
         let no_answer = failure.is_some_and(|failure| failure.status.is_none());
-        let addresses = subject.tried.filter(|_| no_answer).map(|tried| tried.addresses.as_slice()).unwrap_or_default();
-        let text = |get: fn(&About) -> &Option<String>| about.and_then(|about| get(about).clone());
+        let addresses = subject.tried.filter(|_| is_probe || no_answer).map(|tried| tried.addresses.as_slice());
         Self {
             level,
             message: String::new(),
             acknowledged: true,
             result,
             code: failure.map(|failure| failure.row().name),
-            owner: failure.map(|failure| if is_nobodys(failure, level) { NOBODY } else { failure.row().owner.name() }),
+            owner: failure
+                .map(|failure| if is_nobodys(failure, level) { "nobody yet" } else { failure.row().owner.name() }),
             destination: subject.destination.map(ToOwned::to_owned),
             endpoint: subject.endpoint.map(ToOwned::to_owned),
-            severity: about.and_then(|about| about.severity).map(Severity::name),
-            outcome: about.and_then(|about| about.kind).map(Kind::name),
-            detection_id: text(|about| &about.detection_id),
-            detection_name: text(|about| &about.detection_name),
-            run_id: text(|about| &about.run_id),
+            severity: about.severity.map(Severity::name),
+            outcome: about.kind,
+            detection_id: about.detection_id,
+            detection_name: about.detection_name,
+            run_id: about.run_id,
             message_id: subject.message_id.map(|id| printable(id, 128)),
             attempt: subject.attempt,
             next_attempt_at: None,
@@ -233,7 +237,7 @@ impl Report {
                 Some(failure) => failure.status,
                 None => subject.tried.and_then(|tried| tried.result.as_ref().ok().copied()),
             },
-            addresses: addresses.iter().map(|address| address.ip.to_string()).collect(),
+            addresses: addresses.unwrap_or_default().iter().map(|address| address.ip.to_string()).collect(),
             dns_ms: timings.and_then(|timings: Timings| timings.dns).map(milliseconds),
             connect_ms: timings.and_then(|timings| timings.connect).map(milliseconds),
             first_byte_ms: timings.and_then(|timings| timings.first_byte).map(milliseconds),
@@ -242,16 +246,14 @@ impl Report {
             waiting_seconds: None,
             fallback: subject.fallback_for.map(ToOwned::to_owned),
             warnings: subject.warnings.to_vec(),
-            trace_id: text(|about| &about.trace_id),
-            search_id: text(|about| &about.search_id),
+            trace_id: about.trace_id,
+            search_id: about.search_id,
         }
     }
 }
 
 /// A certificate that ends sooner is one to renew. They live 47 days at most from 2029.
 const SOON: Duration = Duration::from_secs(21 * 24 * 60 * 60);
-
-const NOBODY: &str = "nobody yet";
 
 /// ERROR as soon as a person must act, WARN where time alone may mend it, INFO for the rest.
 fn level(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>) -> Level {
@@ -297,8 +299,9 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
     }
     text.push_str(". ");
     if let Some(failure) = failure {
-        let redrive = fate.is_dead_letter().then(|| redrive(subject, failure));
-        push_remedy(&mut text, failure, level, redrive.flatten().as_deref());
+        let is_dead_letter = matches!(fate, Fate::DeadLettered { .. } | Fate::Rejected { .. });
+        let redrive = is_dead_letter.then(|| redrive(subject, failure)).flatten();
+        push_remedy(&mut text, failure, level, redrive.as_deref());
         text.push(' ');
     }
     if matches!(fate, Fate::Returned(Holder::Caller)) {
@@ -310,7 +313,7 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
 }
 
 fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, now: SystemTime) {
-    let since = subject.since.filter(|since| seconds_between(*since, now) > 0);
+    let since = subject.since.filter(|since| span(*since, now).as_secs() > 0);
     let maybe_tried = subject.attempt.is_some() || failure.is_some_and(|failure| failure.maybe_received);
     let tried = if maybe_tried { "NOT DELIVERED" } else { "NOT TRIED" };
     let _ = match fate {
@@ -454,10 +457,6 @@ fn milliseconds(duration: Duration) -> u64 {
 
 fn span(from: SystemTime, to: SystemTime) -> Duration {
     to.duration_since(from).unwrap_or_default()
-}
-
-fn seconds_between(from: SystemTime, to: SystemTime) -> u64 {
-    span(from, to).as_secs()
 }
 
 fn timestamp(time: SystemTime) -> jiff::Timestamp {

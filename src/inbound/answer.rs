@@ -4,9 +4,10 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 
+use super::envelope::ACCEPTED;
 use crate::deliver::{AdminAnswer, RecordReport};
-use crate::domain::record::{Record, UnknownShape};
-use crate::domain::report::Report;
+use crate::domain::record::Record;
+use crate::domain::report::Told;
 
 /// The answer to an invocation that succeeded.
 #[derive(Debug, Serialize)]
@@ -15,34 +16,17 @@ pub enum Answer {
     /// SQS: the messages that stay in their queue.
     Batch(SqsBatchResponse),
     /// A single outcome: what became of it.
-    One(Box<OutcomeReport>),
-    Several(Vec<OutcomeReport>),
+    One(Box<RecordReport>),
+    Several(Vec<RecordReport>),
     /// An event of unknown shape.
-    Rejected(Box<DeliveryReport>),
-    /// What an administrator asked for.
+    Rejected(Box<Told>),
     Admin(AdminAnswer),
-}
-
-/// What became of an outcome.
-#[derive(Debug, Serialize)]
-pub struct OutcomeReport {
-    run_id: Option<String>,
-    webhook_id: Option<String>,
-    deliveries: Vec<DeliveryReport>,
-}
-
-/// A delivery's report, with its sentence.
-#[derive(Debug, Serialize)]
-pub struct DeliveryReport {
-    message: String,
-    #[serde(flatten)]
-    report: Report,
 }
 
 /// Why an invocation fails. The text reaches whoever invoked the function, so it is fixed.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationFailed {
-    #[error("the event has no known shape: expected {}", UnknownShape::ACCEPTED)]
+    #[error("the event has no known shape: expected {ACCEPTED}")]
     UnknownShape,
     #[error("an error inside the function; its log says where")]
     Panic,
@@ -84,7 +68,7 @@ pub(super) fn reports(outcomes: Vec<(Record, RecordReport)>) -> Result<Answer, I
     if outcomes.iter().any(|(_, report)| !report.acknowledged()) {
         return Err(InvocationFailed::Undelivered);
     }
-    let reports: Vec<_> = outcomes.into_iter().map(|(_, report)| OutcomeReport::of(report)).collect();
+    let reports: Vec<_> = outcomes.into_iter().map(|(_, report)| report).collect();
     Ok(match <[_; 1]>::try_from(reports) {
         Ok([one]) => Answer::One(Box::new(one)),
         Err(reports) => Answer::Several(reports),
@@ -93,22 +77,6 @@ pub(super) fn reports(outcomes: Vec<(Record, RecordReport)>) -> Result<Answer, I
 
 /// The answer to an event of unknown shape that is in the dead-letter queue: its report, so that nobody tries it again.
 pub(super) fn rejected(record: RecordReport) -> Result<Answer, InvocationFailed> {
-    let report = record.reports.into_iter().next().ok_or(InvocationFailed::UnknownShape)?;
-    Ok(Answer::Rejected(Box::new(DeliveryReport::of(report))))
-}
-
-impl OutcomeReport {
-    fn of(report: RecordReport) -> Self {
-        Self {
-            run_id: report.run_id,
-            webhook_id: report.webhook_id,
-            deliveries: report.reports.into_iter().map(DeliveryReport::of).collect(),
-        }
-    }
-}
-
-impl DeliveryReport {
-    fn of(report: Report) -> Self {
-        Self { message: report.message.clone(), report }
-    }
+    let report = record.deliveries.into_iter().next().ok_or(InvocationFailed::UnknownShape)?;
+    Ok(Answer::Rejected(Box::new(report)))
 }

@@ -12,10 +12,9 @@ use serde_json::value::RawValue;
 use crate::domain::admin::Request;
 use crate::domain::json::{Object, items, string};
 use crate::domain::outcome::{Outcome, Rejected, resembles};
-use crate::domain::problem::Problem;
-use crate::domain::record::{Message, Orders, Origin, QueueName, Record, UnknownShape, attribute};
+use crate::domain::problem::{Problem, plain_or_quoted, printable};
+use crate::domain::record::{Message, Orders, Origin, QueueName, Record, attribute};
 
-/// What an event holds.
 #[derive(Debug)]
 pub(super) enum Event {
     Outcomes(Outcomes),
@@ -23,7 +22,6 @@ pub(super) enum Event {
     Admin(Result<Request, Problem>),
 }
 
-/// What is to be delivered.
 #[derive(Debug)]
 pub(super) struct Outcomes {
     /// Whether it is answered with the ids of failed messages (SQS) or with reports.
@@ -57,8 +55,13 @@ const POINTER: &str = "a pointer to an object in S3, as the Extended Client Libr
     fetched: send the outcome itself (SQS takes 1 MiB)";
 const TOO_MANY: &str = "an event of more than 1,000 records: send fewer at a time";
 
+/// What an event has to be; ends the sentence "expected …".
+pub(super) const ACCEPTED: &str = "a detection outcome (a JSON object with detection_id and outcome), alone or in an SQS event \
+    (Records with body), an SNS event (Records with Sns.Message, or Type Notification with Message) or an EventBridge \
+    event (detail-type with detail)";
+
 /// Opens an event, a text in UTF-8. `Err` when nothing in it can be told apart as a record.
-pub(super) fn open(received: &Bytes) -> Result<Event, UnknownShape> {
+pub(super) fn open(received: &Bytes) -> Result<Event, Rejected> {
     let object = Object::read(as_str(received));
     let (origin, outcome) = match shape(&object) {
         Shape::Records(items) => return open_records(&object, &items, received),
@@ -66,11 +69,11 @@ pub(super) fn open(received: &Bytes) -> Result<Event, UnknownShape> {
         Shape::Notification(message) => (Origin::Sns, open_string(message, "Message", 1)),
         Shape::EventBridge(detail) => (Origin::EventBridge, open_part(received, detail, "detail", 1)),
         Shape::Text(text) => (Origin::Direct, open_text(&Bytes::from(text), "$", 0)),
-        Shape::Foreign(what) => return Err(UnknownShape::new(Some(what), &object)),
+        Shape::Foreign(what) => return Err(unknown(Some(what), &object)),
         // What an administrator asks by hand. No other envelope may carry it: whoever can send outcomes must not be able
         // to make the function probe or redrive.
         Shape::Unknown => {
-            return Request::parse(&object).map(Event::Admin).ok_or_else(|| UnknownShape::new(None, &object));
+            return Request::parse(&object).map(Event::Admin).ok_or_else(|| unknown(None, &object));
         }
     };
     Ok(Event::Outcomes(Outcomes {
@@ -79,7 +82,19 @@ pub(super) fn open(received: &Bytes) -> Result<Event, UnknownShape> {
     }))
 }
 
-/// What a JSON text is.
+/// An event that is none of the accepted shapes: what it is and what to do, if it is known, or what its members are.
+fn unknown(what: Option<&str>, event: &Object<'_>) -> Rejected {
+    const SHOWN: usize = 10;
+    let names: Vec<_> = event.names().take(SHOWN).map(|name| plain_or_quoted(&printable(name, 64))).collect();
+    let bytes = event.json.len();
+    let found = match what {
+        Some(what) => format!("this is {what}"),
+        None if names.is_empty() => format!("this has no members ({bytes} bytes)"),
+        None => format!("this has the members {} ({bytes} bytes)", names.join(", ")),
+    };
+    Rejected { is_unknown_event: true, ..Problem::new("$", format!("{ACCEPTED}, but {found}")).into() }
+}
+
 enum Shape<'a> {
     Outcome,
     Records(Vec<&'a RawValue>),
@@ -138,9 +153,9 @@ fn is_pointer(json: &str) -> bool {
 }
 
 /// Opens a `Records` event that was handed over as such.
-fn open_records(event: &Object<'_>, items: &[&RawValue], received: &Bytes) -> Result<Event, UnknownShape> {
+fn open_records(event: &Object<'_>, items: &[&RawValue], received: &Bytes) -> Result<Event, Rejected> {
     if items.len() > MAX_RECORDS {
-        return Err(UnknownShape::new(Some(TOO_MANY), event));
+        return Err(unknown(Some(TOO_MANY), event));
     }
     let items: Vec<_> = items.iter().map(|item| Object::read(item.get())).collect();
     let sources: Vec<_> = items.iter().map(source).collect();
@@ -148,7 +163,7 @@ fn open_records(event: &Object<'_>, items: &[&RawValue], received: &Bytes) -> Re
     // One that is recognised tells what the event is: beside it, an odd one is its own affair.
     if !is_batch && !sources.iter().any(|source| matches!(source, Source::Sns(_))) {
         let what = sources.iter().find_map(|source| if let Source::Other(what) = source { *what } else { None });
-        return Err(UnknownShape::new(what, event));
+        return Err(unknown(what, event));
     }
     let origin = if is_batch { Origin::Sqs } else { Origin::Sns };
     let record = |(index, (item, source)): (usize, (&Object<'_>, Source<'_>))| {

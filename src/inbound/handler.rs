@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::answer::{self, Answer, InvocationFailed};
 use super::envelope::{Event, Outcomes, open};
 use crate::deliver::{App, Deadline, answer_admin, record};
-use crate::domain::record::Record;
+use crate::domain::record::{Origin, Record};
 use crate::telemetry::Invocation;
 
 /// Handles one invocation. A panic's text may hold anything, and the runtime would tell it to the caller: it ends here.
@@ -33,8 +33,8 @@ async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, 
             return Ok(Answer::Admin(answering.await));
         }
         // It is dead-lettered as it came.
-        Err(shape) => {
-            let unknown = Record::unknown(received, &shape);
+        Err(rejected) => {
+            let unknown = Record::new(Origin::Direct, None, Err(rejected), received);
             let report = Box::pin(record(app, &unknown, deadline)).await;
             return if report.acknowledged() { answer::rejected(report) } else { Err(InvocationFailed::UnknownShape) };
         }

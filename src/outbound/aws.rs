@@ -15,6 +15,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
@@ -104,7 +105,7 @@ pub fn config(settings: &AwsSettings) -> Result<SdkConfig, ClientUnavailable> {
 #[derive(Debug)]
 pub(super) struct Service<C> {
     client: LazyLock<C, Box<dyn FnOnce() -> C + Send>>,
-    region: Option<Region>,
+    pub(super) region: Option<Region>,
     places: Semaphore,
 }
 
@@ -148,49 +149,39 @@ impl<C> Deref for Place<'_, C> {
 }
 
 /// A call that failed, as a failure of this code; `what` was asked for.
-pub(super) fn failure(code: Code, what: String, error: Option<&str>, message: Option<&str>) -> Failure {
-    Failure::of_aws(code, what, reason(error, message), &printable(error.unwrap_or_default(), 64))
+pub(super) fn failure(code: Code, what: &str, error: &impl ProvideErrorMetadata) -> Failure {
+    let reason = reason(error.code(), error.message());
+    Failure::of_aws(code, what, reason, &printable(error.code().unwrap_or_default(), 64))
 }
 
-/// Why a call failed. Several reasons share an error code and are told apart by the message's words alone; the message is
-/// not shown, because it repeats identities that are nobody's business in a log.
+const NOT_FOUND: [&str; 3] = ["ResourceNotFound", "NonExistentQueue", "QueueDoesNotExist"];
+
+/// Reasons, each by parts of AWS's error code and, where some share a code, of the message in lower case. The first row
+/// that fits counts; the empty part is in every code.
+const REASONS: [(AwsReason, &[&str], &[&str]); 12] = [
+    (AwsReason::KmsDenied, &["Kms", "KMS"], &[]),
+    (AwsReason::KmsDenied, &["AccessDenied"], &["kms"]),
+    (AwsReason::AccessDenied, &["AccessDenied", "NotAuthorized", "AuthorizationError"], &[]),
+    (AwsReason::Deleted, &[""], &["marked for deletion", "marked deleted", "scheduled for deletion"]),
+    (AwsReason::Deleted, &["QueueDeletedRecently"], &[]),
+    (AwsReason::NoVersion, &NOT_FOUND, &["staging label", "awscurrent"]),
+    (AwsReason::NotFound, &NOT_FOUND, &[]),
+    (AwsReason::Throttled, &["Throttl", "TooManyRequests", "SlowDown", "OverLimit"], &[]),
+    (AwsReason::Throttled, &["RequestLimitExceeded", "ProvisionedThroughputExceeded"], &[]),
+    (AwsReason::NoCredentials, &["UnrecognizedClient", "InvalidClientTokenId", "ExpiredToken"], &[]),
+    (AwsReason::NoCredentials, &["InvalidSignature", "SignatureDoesNotMatch", "IncompleteSignature"], &[]),
+    (AwsReason::NoCredentials, &["MissingAuthenticationToken"], &[]),
+];
+
+/// Why a call failed. The message is not shown, because it repeats identities that are nobody's business in a log.
 pub(super) fn reason(code: Option<&str>, message: Option<&str>) -> AwsReason {
     let Some(code) = code else { return AwsReason::NoPath };
     let message = message.unwrap_or_default().to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    let is = |names: &[&str]| names.iter().any(|name| code.contains(name));
-    if is(&["Kms", "KMS"]) || (is(&["AccessDenied"]) && says(&["kms"])) {
-        AwsReason::KmsDenied
-    } else if is(&["AccessDenied", "NotAuthorized", "AuthorizationError"]) {
-        AwsReason::AccessDenied
-    } else if says(&["marked for deletion", "marked deleted", "scheduled for deletion"])
-        || is(&["QueueDeletedRecently"])
-    {
-        AwsReason::Deleted
-    } else if is(&["ResourceNotFound", "NonExistentQueue", "QueueDoesNotExist"]) {
-        if says(&["staging label", "awscurrent"]) { AwsReason::NoVersion } else { AwsReason::NotFound }
-    } else if is(&[
-        "Throttl",
-        "TooManyRequests",
-        "RequestLimitExceeded",
-        "ProvisionedThroughputExceeded",
-        "SlowDown",
-        "OverLimit",
-    ]) {
-        AwsReason::Throttled
-    } else if is(&[
-        "UnrecognizedClient",
-        "InvalidClientTokenId",
-        "InvalidSignature",
-        "SignatureDoesNotMatch",
-        "ExpiredToken",
-        "IncompleteSignature",
-        "MissingAuthenticationToken",
-    ]) {
-        AwsReason::NoCredentials
-    } else {
-        AwsReason::Other
-    }
+    let fits = |(_, codes, words): &&(_, &[&str], &[&str])| {
+        codes.iter().any(|part| code.contains(part))
+            && (words.is_empty() || words.iter().any(|word| message.contains(word)))
+    };
+    REASONS.iter().find(fits).map_or(AwsReason::Other, |(reason, ..)| *reason)
 }
 
 /// Carries the SDK's requests over reqwest. Bodies are whole on both sides: all of them are small.
@@ -214,13 +205,11 @@ async fn send(client: &reqwest::Client, request: HttpRequest) -> Result<HttpResp
     let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
     let request = request.map(|body| reqwest::Body::from(body.bytes().unwrap_or_default().to_vec()));
     let request = reqwest::Request::try_from(request).map_err(|error| ConnectorError::user(error.into()))?;
-    let response = client.execute(request).await.map_err(failed)?;
-    let mut answer = http::Response::builder().status(response.status());
-    if let Some(headers) = answer.headers_mut() {
-        headers.clone_from(response.headers());
-    }
-    let body = response.bytes().await.map_err(failed)?;
-    let answer = answer.body(SdkBody::from(body)).map_err(|error| ConnectorError::other(error.into(), None))?;
+    let mut response = client.execute(request).await.map_err(failed)?;
+    let mut answer = http::Response::new(SdkBody::empty());
+    *answer.status_mut() = response.status();
+    *answer.headers_mut() = std::mem::take(response.headers_mut());
+    *answer.body_mut() = response.bytes().await.map_err(failed)?.into();
     HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
 }
 

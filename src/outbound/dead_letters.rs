@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageAttributeValue,
     MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
@@ -41,19 +41,18 @@ pub async fn list(queues: &Queues, selection: &Selection, time_left: Duration) -
     // Showing them again takes about as long as receiving them.
     let mut reader = Reader { queues, hidden_for: HIDDEN_BY_LIST, end: begun + time_left / 2, empty: 0 };
     let (mut groups, mut receipts) = (Groups::default(), Vec::new());
-    let read = loop {
-        let letters = match reader.next().await {
-            Ok(Some(letters)) => letters,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        };
-        for letter in letters {
-            if letter.is_in(selection) {
-                groups.add(letter.destination.as_deref(), letter.code.as_deref(), letter.sent);
+    let read = async {
+        while let Some(letters) = reader.next().await? {
+            for letter in letters {
+                if letter.is_in(selection) {
+                    groups.add(letter.destination.as_deref(), letter.code.as_deref(), letter.sent);
+                }
+                receipts.push(letter.receipt);
             }
-            receipts.push(letter.receipt);
         }
+        Ok(())
     };
+    let read = read.await;
     // The last call may take a moment longer, and what was counted must still be told.
     let shown = show_again(queues, &receipts, begun + time_left * 9 / 10).await;
     read.and(shown)?;
@@ -78,7 +77,6 @@ pub async fn redrive(queues: &Queues, redrive: &Redrive, time_left: Duration) ->
     done
 }
 
-/// One redrive under way.
 struct Pass<'a> {
     queues: &'a Queues,
     redrive: &'a Redrive,
@@ -158,7 +156,7 @@ impl Pass<'_> {
             }
             request = request.entries(entry.build().map_err(|error| error.to_string())?);
         }
-        let answer = Box::pin(request.send()).await.map_err(|error| failed("sqs:SendMessage", url, &error))?;
+        let answer = Box::pin(request.send()).await.map_err(|error| explain("sqs:SendMessage", url, error.code()))?;
         for sent in answer.successful() {
             if let Some(letter) = sent.id().parse().ok().and_then(|index: usize| batch.get_mut(index)) {
                 letter.is_sent = true;
@@ -184,7 +182,7 @@ impl Pass<'_> {
         }
         let explained = |error| format!("{error} (letters that were sent are still in the dead-letter queue, too)");
         let answer = Box::pin(request.send()).await;
-        let answer = answer.map_err(|error| explained(failed("sqs:DeleteMessage", url, &error)))?;
+        let answer = answer.map_err(|error| explained(explain("sqs:DeleteMessage", url, error.code())))?;
         if let Some(entry) = answer.failed().first() {
             let error = explain("sqs:DeleteMessage", url, Some(entry.code()));
             self.done.error.get_or_insert(explained(error));
@@ -193,7 +191,6 @@ impl Pass<'_> {
     }
 }
 
-/// A dead letter that is received.
 struct Letter {
     receipt: String,
     body: String,
@@ -255,7 +252,7 @@ impl Reader<'_> {
                 .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
                 .message_system_attribute_names(MessageSystemAttributeName::DeadLetterQueueSourceArn);
             let answer = Box::pin(request.send()).await;
-            let answer = answer.map_err(|error| failed("sqs:ReceiveMessage", &urls.dead_letter, &error))?;
+            let answer = answer.map_err(|error| explain("sqs:ReceiveMessage", &urls.dead_letter, error.code()))?;
             let messages = answer.messages.unwrap_or_default();
             let letters: Vec<_> = messages.into_iter().filter_map(|message| Letter::of(message, &urls.retry)).collect();
             if !letters.is_empty() {
@@ -275,7 +272,8 @@ async fn count(queues: &Queues) -> Result<(u64, u64), String> {
         [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
     let request =
         queues.sqs.client().await.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec()));
-    let answer = Box::pin(request.send()).await.map_err(|error| failed("sqs:GetQueueAttributes", url, &error))?;
+    let answer =
+        Box::pin(request.send()).await.map_err(|error| explain("sqs:GetQueueAttributes", url, error.code()))?;
     let [visible, hidden] = names
         .map(|name| answer.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok()).unwrap_or_default());
     Ok((visible, hidden))
@@ -293,13 +291,9 @@ async fn show_again(queues: &Queues, receipts: &[String], end: Instant) -> Resul
             request = request.entries(entry.map_err(|error| error.to_string())?);
         }
         let answer = Box::pin(request.send()).await;
-        answer.map_err(|error| failed("sqs:ChangeMessageVisibility", url, &error))?;
+        answer.map_err(|error| explain("sqs:ChangeMessageVisibility", url, error.code()))?;
     }
     Ok(())
-}
-
-fn failed<E: ProvideErrorMetadata, R>(permission: &str, url: &str, error: &SdkError<E, R>) -> String {
-    explain(permission, url, error.code())
 }
 
 /// Says what failed and, where AWS refuses it, what the function's role lacks. AWS's own message is left out: it names

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use rustls::{AlertDescription, CertificateError};
 
 use super::guard::{AddressBlocked, NameUnresolved};
-use super::progress::{Phase, Progress};
+use super::progress::{Phase, Steps};
 use super::redact::Secrets;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::report::day;
@@ -16,9 +16,9 @@ use crate::domain::report::day;
 const NO_DESCRIPTOR: [i32; 2] = [24, 23];
 
 /// Why there was no response, as far as the error tells.
-pub(super) fn failure(error: &(dyn Error + 'static), progress: &Progress, secrets: &Secrets) -> Failure {
-    let phase = progress.phase();
-    let chain = Chain(Some(error));
+pub(super) fn failure(error: &(dyn Error + 'static), steps: &Steps, secrets: &Secrets) -> Failure {
+    let phase = steps.phase();
+    let chain = chain(error);
     if let Some(blocked) = chain.clone().find_map(|error| error.downcast_ref::<AddressBlocked>()) {
         return blocked.failure();
     }
@@ -26,7 +26,7 @@ pub(super) fn failure(error: &(dyn Error + 'static), progress: &Progress, secret
         return Failure::new(Code::Dns);
     }
     if let Some(error) = chain.clone().find_map(|error| error.downcast_ref::<rustls::Error>()) {
-        let failure = tls_failure(error, progress, secrets);
+        let failure = tls_failure(error, steps, secrets);
         // A TLS 1.3 server judges the client's certificate after our side of the handshake is over: the request is on
         // its way, but nobody reads it.
         let maybe_received = phase == Phase::Response && failure.code != Code::TlsClientCertificate;
@@ -39,30 +39,23 @@ pub(super) fn failure(error: &(dyn Error + 'static), progress: &Progress, secret
             let kind = io.map_or_else(|| "no reason is given".to_owned(), |error| error.kind().to_string());
             Failure::new(connect_code(io)).with("kind", kind)
         }
-        Phase::Handshake if progress.client_certificate_demanded() => Failure::new(Code::TlsClientCertificate),
+        Phase::Handshake if steps.client_certificate => Failure::new(Code::TlsClientCertificate),
         Phase::Handshake => Failure::new(Code::TlsCut),
         Phase::Response => {
             let malformed = chain.clone().any(|error| error.downcast_ref().is_some_and(hyper::Error::is_parse));
             // On a connection that was open already, the bytes may be left over from the answer before.
-            let code = if malformed && !progress.is_reused() { Code::MalformedResponse } else { Code::ConnectionLost };
+            let code = if malformed && !steps.is_reused() { Code::MalformedResponse } else { Code::ConnectionLost };
             Failure { maybe_received: true, ..Failure::new(code) }
         }
     }
 }
 
 /// An error and what caused it. `io::Error::source` skips the error that it wraps, so that one is visited first.
-#[derive(Clone)]
-struct Chain<'a>(Option<&'a (dyn Error + 'static)>);
-
-impl<'a> Iterator for Chain<'a> {
-    type Item = &'a (dyn Error + 'static);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let error = self.0?;
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> + Clone {
+    std::iter::successors(Some(error), |&error| {
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        self.0 = wrapped.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source());
-        Some(error)
-    }
+        wrapped.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source())
+    })
 }
 
 fn connect_code(error: Option<&io::Error>) -> Code {
@@ -79,16 +72,16 @@ fn connect_code(error: Option<&io::Error>) -> Code {
     }
 }
 
-fn tls_failure(error: &rustls::Error, progress: &Progress, secrets: &Secrets) -> Failure {
+fn tls_failure(error: &rustls::Error, steps: &Steps, secrets: &Secrets) -> Failure {
     use AlertDescription as Alert;
     use rustls::Error as Tls;
     let detail = |text: &str| Failure::new(Code::TlsFailed).with("detail", text);
     match error {
-        Tls::InvalidCertificate(error) => certificate_failure(error, progress, secrets),
+        Tls::InvalidCertificate(error) => certificate_failure(error, steps, secrets),
         // The first bytes of an HTTP/1.1 answer are no TLS record.
         Tls::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => Failure::new(Code::TlsPlainHttp),
         Tls::AlertReceived(Alert::CertificateRequired) => Failure::new(Code::TlsClientCertificate),
-        Tls::AlertReceived(_) if progress.client_certificate_demanded() => Failure::new(Code::TlsClientCertificate),
+        Tls::AlertReceived(_) if steps.client_certificate => Failure::new(Code::TlsClientCertificate),
         Tls::PeerIncompatible(rustls::PeerIncompatible::NoSignatureSchemesInCommon) => {
             Failure::new(Code::TlsUnsupported)
         }
@@ -111,10 +104,10 @@ fn tls_failure(error: &rustls::Error, progress: &Progress, secrets: &Secrets) ->
     }
 }
 
-fn certificate_failure(error: &CertificateError, progress: &Progress, secrets: &Secrets) -> Failure {
+fn certificate_failure(error: &CertificateError, steps: &Steps, secrets: &Secrets) -> Failure {
     let dated = |code, time: &rustls::pki_types::UnixTime| {
         let date = day(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()));
-        let which = if progress.is_about_an_intermediate() { "intermediate " } else { "" };
+        let which = if steps.about_an_intermediate { "intermediate " } else { "" };
         Failure::new(code).with("date", date).with("which", which)
     };
     match error {
@@ -122,7 +115,7 @@ fn certificate_failure(error: &CertificateError, progress: &Progress, secrets: &
         CertificateError::NotValidYetContext { not_before, .. } => dated(Code::TlsNotYetValid, not_before),
         // A private authority that was renewed under its old name is found by that name, and then its key does not fit.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            let issuer = if progress.is_self_signed() { ": it is self-signed" } else { "" };
+            let issuer = if steps.self_signed { ": it is self-signed" } else { "" };
             Failure::new(Code::TlsUnknownIssuer).with("issuer", issuer)
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
@@ -151,29 +144,25 @@ fn detail(error: &CertificateError) -> &'static str {
     }
 }
 
-fn wrong_name(presented: &[String], secrets: &Secrets) -> Failure {
-    let advice = if presented.is_empty() {
-        "have the endpoint owner issue a certificate with this host as a subject alternative name"
-    } else {
-        "use a name that it covers in the destination's `url`, or have the endpoint owner add this host to it"
-    };
-    Failure::new(Code::TlsWrongName).with("names", names(presented, secrets)).with("advice", advice)
-}
-
 /// The names are written as `DnsName("a.example")` and `IpAddress(10.0.0.1)`, by the server's owner: each is cut, and
 /// shown only if it holds nothing secret.
-fn names(presented: &[String], secrets: &Secrets) -> String {
+fn wrong_name(presented: &[String], secrets: &Secrets) -> Failure {
     const SHOWN: usize = 4;
     /// The longest name (RFC 1035, section 2.3.4). A longer one is withheld unread.
     const LONGEST: usize = 253;
+    let wrong = |names: &str, advice| Failure::new(Code::TlsWrongName).with("names", names).with("advice", advice);
+    if presented.is_empty() {
+        let advice = "have the endpoint owner issue a certificate with this host as a subject alternative name";
+        return wrong("names no host (it has no subject alternative name)", advice);
+    }
     let plain = |name: &String| {
         let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
         secrets.name(inner.trim_matches('"'), LONGEST)
     };
-    let shown: Vec<_> = presented.iter().take(SHOWN).map(plain).collect();
-    match presented.len() {
-        0 => "names no host (it has no subject alternative name)".to_owned(),
-        count if count > SHOWN => format!("is for {} and {} more, not for this host", shown.join(", "), count - SHOWN),
-        _ => format!("is for {}, not for this host", shown.join(", ")),
+    let mut shown = presented.iter().take(SHOWN).map(plain).collect::<Vec<_>>().join(", ");
+    if presented.len() > SHOWN {
+        shown.push_str(&format!(" and {} more", presented.len() - SHOWN));
     }
+    let advice = "use a name that it covers in the destination's `url`, or have the endpoint owner add this host to it";
+    wrong(&format!("is for {shown}, not for this host"), advice)
 }

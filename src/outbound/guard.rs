@@ -11,7 +11,7 @@ use url::Host;
 
 use super::names::NAMES;
 pub(super) use super::names::NameUnresolved;
-use super::progress;
+use super::progress::{self, Steps};
 use crate::domain::address::{AllowedNetworks, Blocked, check, why};
 use crate::domain::attempt::Address;
 use crate::domain::failure::{Code, Failure};
@@ -72,15 +72,11 @@ impl Guard {
         host: &str,
         addresses: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
-        let checked: Vec<_> = addresses.iter().map(|address| self.address(address.ip())).collect();
-        progress::led_to(checked.iter().copied());
-        let blocked = checked.iter().rev().find_map(AddressBlocked::of);
-        let allowed: Vec<_> = addresses
-            .into_iter()
-            .zip(&checked)
-            .filter(|(_, checked)| checked.blocked.is_none())
-            .map(|(address, _)| address)
-            .collect();
+        let checked: Vec<_> = addresses.into_iter().map(|dialled| (dialled, self.address(dialled.ip()))).collect();
+        progress::note(|steps| steps.addresses.extend(checked.iter().map(|(_, address)| address)));
+        let blocked = checked.iter().rev().find_map(|(_, address)| AddressBlocked::of(address));
+        let allowed: Vec<_> =
+            checked.iter().filter(|(_, address)| address.blocked.is_none()).map(|(dialled, _)| *dialled).collect();
         match blocked {
             Some(blocked) if allowed.is_empty() => Err(blocked.into()),
             Some(_) => {
@@ -97,9 +93,9 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
-            progress::resolving();
+            progress::note(Steps::resolving);
             let addresses = NAMES.addresses(name.as_str()).await;
-            progress::resolved();
+            progress::note(Steps::resolved);
             let allowed = shuffled(guard.keep_allowed(name.as_str(), addresses?)?);
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 const AT_ONCE: usize = 64;
 
 /// The process's look-ups: all its clients share the threads.
-pub(super) static NAMES: LazyLock<Names> =
+pub(super) static NAMES: LazyLock<Arc<Names>> =
     LazyLock::new(|| Names::new(|name| Ok((name, 0).to_socket_addrs()?.collect())));
 
 /// A name leads to no address. The system gives its reason as text only, so one error covers them all.
@@ -24,30 +24,25 @@ pub(super) static NAMES: LazyLock<Names> =
 pub(super) struct NameUnresolved;
 
 /// Look-ups that run, by name. A look-up is in it until its call has ended, whoever still waits for it.
-#[derive(Clone)]
-pub(super) struct Names(Arc<Shared>);
-
-struct Shared {
-    system: System,
+pub(super) struct Names {
+    system: fn(&str) -> io::Result<Vec<SocketAddr>>,
     running: Mutex<HashMap<String, watch::Receiver<Answer>>>,
     ended: Notify,
 }
-
-type System = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
 /// What a look-up found; nothing while it runs.
 type Answer = Option<Result<Vec<SocketAddr>, ()>>;
 
 impl Names {
-    fn new(system: System) -> Self {
-        Self(Arc::new(Shared { system, running: Mutex::default(), ended: Notify::new() }))
+    fn new(system: fn(&str) -> io::Result<Vec<SocketAddr>>) -> Arc<Self> {
+        Arc::new(Self { system, running: Mutex::default(), ended: Notify::new() })
     }
 
     /// The addresses of a name, each with port 0. Panics where the system has no thread left for the look-up.
-    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, NameUnresolved> {
+    pub(super) async fn addresses(self: &Arc<Self>, name: &str) -> Result<Vec<SocketAddr>, NameUnresolved> {
         let mut running = loop {
             // Made first, so that no end between the two is missed.
-            let ended = self.0.ended.notified();
+            let ended = self.ended.notified();
             if let Some(running) = self.join(name) {
                 break running;
             }
@@ -59,8 +54,8 @@ impl Names {
     }
 
     /// The running look-up of a name, begun if there is none; nothing while as many names as may be are looked up.
-    fn join(&self, name: &str) -> Option<watch::Receiver<Answer>> {
-        let mut running = self.0.running();
+    fn join(self: &Arc<Self>, name: &str) -> Option<watch::Receiver<Answer>> {
+        let mut running = self.running();
         if let Some(receiver) = running.get(name) {
             return Some(receiver.clone());
         }
@@ -68,7 +63,7 @@ impl Names {
             return None;
         }
         let (sender, receiver) = watch::channel(None);
-        let (names, owned) = (self.0.clone(), name.to_owned());
+        let (names, owned) = (self.clone(), name.to_owned());
         tokio::task::spawn_blocking(move || {
             // tokio keeps what it found no thread for, and may run it later: then nobody waits for it.
             if !sender.is_closed() {
@@ -81,9 +76,7 @@ impl Names {
         running.insert(name.to_owned(), receiver.clone());
         Some(receiver)
     }
-}
 
-impl Shared {
     fn running(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<Answer>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,7 +84,7 @@ impl Shared {
 
 /// The place of a call that runs. Dropping it makes room for another, after a panic as well.
 struct Place {
-    names: Arc<Shared>,
+    names: Arc<Names>,
     name: String,
 }
 
@@ -165,7 +158,7 @@ mod tests {
         assert_eq!(CALLS.load(Ordering::SeqCst), AT_ONCE);
         drop(gate);
         later.await.unwrap().unwrap();
-        eventually(|| names.0.running().is_empty()).await;
+        eventually(|| names.running().is_empty()).await;
         assert_eq!(CALLS.load(Ordering::SeqCst), AT_ONCE + 1);
     }
 
@@ -173,7 +166,7 @@ mod tests {
     async fn a_panic_in_a_look_up_is_an_error_for_all_that_wait() {
         let names = Names::new(|name| if name == "bad" { panic!("as a test wants it") } else { Ok(vec![LOOPBACK]) });
         assert!(join_all((0..10).map(|_| names.addresses("bad"))).await.iter().all(Result::is_err));
-        eventually(|| names.0.running().is_empty()).await;
+        eventually(|| names.running().is_empty()).await;
         names.addresses("good").await.unwrap();
     }
 
@@ -183,7 +176,7 @@ mod tests {
         // Outside of a runtime tokio panics as it does where the system has no thread left.
         for _ in 0..2 * AT_ONCE {
             let begun = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| names.join("h")));
-            assert!(begun.is_err() && names.0.running().is_empty());
+            assert!(begun.is_err() && names.running().is_empty());
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(names.addresses("h")).unwrap(), [LOOPBACK]);

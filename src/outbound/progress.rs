@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,19 +31,24 @@ pub(super) enum Phase {
 #[derive(Clone, Default)]
 pub(super) struct Progress(Arc<Mutex<Steps>>);
 
+/// What the parts of an attempt saw.
 #[derive(Default, Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "each was steps or not, whatever the others")]
-struct Steps {
-    addresses: Vec<Address>,
+pub(super) struct Steps {
+    /// What the host led to.
+    pub(super) addresses: Vec<Address>,
     dns: Option<Duration>,
     resolving_since: Option<Instant>,
     connecting_since: Option<Instant>,
     connected: Option<(Instant, Duration)>,
     handshake_since: Option<Instant>,
-    client_certificate: bool,
-    self_signed: bool,
-    about_an_intermediate: bool,
-    certificate_expires: Option<SystemTime>,
+    /// Whether the server asked for a client certificate.
+    pub(super) client_certificate: bool,
+    /// Whether the endpoint's certificate is signed by its own key.
+    pub(super) self_signed: bool,
+    /// Whether the dates of the endpoint's own certificate are right, and those of one above it are not.
+    pub(super) about_an_intermediate: bool,
+    pub(super) certificate_expires: Option<SystemTime>,
     sending: bool,
 }
 
@@ -53,13 +58,8 @@ impl Progress {
         CURRENT.scope(self, attempt)
     }
 
-    fn steps(&self) -> Steps {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note(change: impl FnOnce(&mut Steps)) {
-        // Outside an attempt there is nobody to tell: the pool may finish a connection that nobody waits for.
-        let _ = CURRENT.try_with(|progress| change(&mut progress.0.lock().unwrap_or_else(PoisonError::into_inner)));
+    pub(super) fn steps(&self) -> Steps {
+        self.lock().clone()
     }
 
     /// A request's body that tells when it is sent.
@@ -67,20 +67,46 @@ impl Progress {
         Watched { bytes: Some(bytes), progress: self.clone() }
     }
 
-    /// What the host led to.
-    pub(super) fn addresses(&self) -> Vec<Address> {
-        self.steps().addresses
+    fn lock(&self) -> MutexGuard<'_, Steps> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes note of what a part of the current attempt sees.
+pub(super) fn note(change: impl FnOnce(&mut Steps)) {
+    // Outside an attempt there is nobody to tell: the pool may finish a connection that nobody waits for.
+    let _ = CURRENT.try_with(|progress| change(&mut progress.lock()));
+}
+
+impl Steps {
+    pub(super) fn resolving(&mut self) {
+        self.resolving_since = Some(Instant::now());
     }
 
-    /// How far the attempt has come.
+    pub(super) fn resolved(&mut self) {
+        self.dns = self.resolving_since.map(|since| since.elapsed());
+    }
+
+    pub(super) fn connecting(&mut self) {
+        self.connecting_since = Some(Instant::now());
+    }
+
+    pub(super) fn handshaking(&mut self) {
+        // Of several addresses, the last one tried.
+        self.handshake_since = Some(Instant::now());
+    }
+
+    pub(super) fn connected(&mut self) {
+        self.connected = self.connecting_since.map(|since| (Instant::now(), since.elapsed()));
+    }
+
     pub(super) fn phase(&self) -> Phase {
-        let steps = self.steps();
-        match steps {
+        match self {
             // Perhaps on a connection that became idle while the attempt's own was still being made.
-            Steps { sending: true, .. } => Phase::Response,
-            Steps { resolving_since: Some(_), dns: None, .. } => Phase::Dns,
-            Steps { connected: None, handshake_since: Some(_), .. } => Phase::Handshake,
-            Steps { connected: None, connecting_since: Some(_), .. } => Phase::Connect,
+            Self { sending: true, .. } => Phase::Response,
+            Self { resolving_since: Some(_), dns: None, .. } => Phase::Dns,
+            Self { connected: None, handshake_since: Some(_), .. } => Phase::Handshake,
+            Self { connected: None, connecting_since: Some(_), .. } => Phase::Connect,
             // Connected, or on a connection that was open already.
             _ => Phase::Response,
         }
@@ -88,83 +114,19 @@ impl Progress {
 
     /// Whether the request goes out on a connection that was open already.
     pub(super) fn is_reused(&self) -> bool {
-        self.steps().connecting_since.is_none()
-    }
-
-    /// Whether the endpoint's certificate is signed by its own key.
-    pub(super) fn is_self_signed(&self) -> bool {
-        self.steps().self_signed
-    }
-
-    /// Whether the dates of the endpoint's own certificate are right, and those of one above it are not.
-    pub(super) fn is_about_an_intermediate(&self) -> bool {
-        self.steps().about_an_intermediate
-    }
-
-    pub(super) fn certificate_expires(&self) -> Option<SystemTime> {
-        self.steps().certificate_expires
-    }
-
-    /// Whether the server asked for a client certificate.
-    pub(super) fn client_certificate_demanded(&self) -> bool {
-        self.steps().client_certificate
+        self.connecting_since.is_none()
     }
 
     pub(super) fn timings(&self, started: Instant, head_arrived: bool) -> Timings {
-        let steps = self.steps();
-        let total = started.elapsed();
-        let less_dns = |took: Duration| took.saturating_sub(steps.dns.unwrap_or_default());
-        let connected_at = steps.connected.map_or(started, |(at, _)| at);
+        let less_dns = |took: Duration| took.saturating_sub(self.dns.unwrap_or_default());
+        let connected_at = self.connected.map_or(started, |(at, _)| at);
         Timings {
-            dns: steps.dns,
-            connect: steps.connected.map(|(_, took)| less_dns(took)),
+            dns: self.dns,
+            connect: self.connected.map(|(_, took)| less_dns(took)),
             first_byte: head_arrived.then(|| connected_at.elapsed()),
-            total,
+            total: started.elapsed(),
         }
     }
-}
-
-pub(super) fn connecting() {
-    Progress::note(|steps| steps.connecting_since = Some(Instant::now()));
-}
-
-pub(super) fn connected() {
-    Progress::note(|steps| {
-        steps.connected = steps.connecting_since.map(|since| (Instant::now(), since.elapsed()));
-    });
-}
-
-pub(super) fn resolving() {
-    Progress::note(|steps| steps.resolving_since = Some(Instant::now()));
-}
-
-pub(super) fn resolved() {
-    Progress::note(|steps| steps.dns = steps.resolving_since.map(|since| since.elapsed()));
-}
-
-pub(super) fn led_to(addresses: impl Iterator<Item = Address>) {
-    Progress::note(|steps| steps.addresses.extend(addresses));
-}
-
-pub(super) fn handshake_begun() {
-    // Of several addresses, the last one tried.
-    Progress::note(|steps| steps.handshake_since = Some(Instant::now()));
-}
-
-pub(super) fn client_certificate_demanded() {
-    Progress::note(|steps| steps.client_certificate = true);
-}
-
-pub(super) fn self_signed() {
-    Progress::note(|steps| steps.self_signed = true);
-}
-
-pub(super) fn about_an_intermediate() {
-    Progress::note(|steps| steps.about_an_intermediate = true);
-}
-
-pub(super) fn certificate_expires(at: SystemTime) {
-    Progress::note(|steps| steps.certificate_expires = Some(at));
 }
 
 /// A request's body. A connection asks for it once the head is written.
@@ -178,7 +140,7 @@ impl Body for Watched {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.progress.0.lock().unwrap_or_else(PoisonError::into_inner).sending = true;
+        self.progress.lock().sending = true;
         Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 
@@ -201,11 +163,11 @@ mod tests {
         let progress = Progress::default();
         let mut body = progress.watch(Bytes::from_static(b"{}"));
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(2), false));
-        progress.clone().scope(async { connecting() }).await;
-        assert_eq!(progress.phase(), Phase::Connect);
+        progress.clone().scope(async { note(Steps::connecting) }).await;
+        assert_eq!(progress.steps().phase(), Phase::Connect);
         let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "{}");
-        assert_eq!(progress.phase(), Phase::Response);
+        assert_eq!(progress.steps().phase(), Phase::Response);
         assert!(body.is_end_stream());
     }
 }

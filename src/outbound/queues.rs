@@ -59,14 +59,9 @@ impl Queues {
         Self { sqs: Service::new(aws, WRITES, Client::new), urls }
     }
 
-    /// Whether a message came from the retry queue.
-    pub fn is_retry(&self, message: &Message) -> bool {
-        message.queue.as_ref().is_some_and(|queue| queue.is_at(&self.urls.retry))
-    }
-
     /// What a message's attributes say, if it came from the retry queue. A producer's attributes are nobody's orders.
     pub fn orders<'a>(&self, message: &'a Message) -> Option<&'a Orders> {
-        message.orders(self.is_retry(message))
+        message.orders(message.queue.as_ref().is_some_and(|queue| queue.is_at(&self.urls.retry)))
     }
 
     pub fn dead_letter_name(&self) -> &str {
@@ -93,7 +88,7 @@ impl Queues {
         delay: i32,
     ) -> Result<(), Failure> {
         let body = std::str::from_utf8(message.body)
-            .map_err(|_| Failure::of_aws(Code::QueueFailed, queue(url), AwsReason::Other, "not UTF-8 text"))?;
+            .map_err(|_| Failure::of_aws(Code::QueueFailed, &queue(url), AwsReason::Other, "not UTF-8 text"))?;
         let mut attributes = message.obeyed(due);
         if body.len() + FOR_NOTES <= MAX_MESSAGE {
             attributes.extend(message.notes());
@@ -115,7 +110,7 @@ impl Queues {
                 message = message.message_attributes(name, value);
             }
         }
-        Box::pin(message.send()).await.map(drop).map_err(|error| failed(url, error.code(), error.message()))
+        Box::pin(message.send()).await.map(drop).map_err(|error| failed(url, &error))
     }
 
     /// Hides a received message for a while. That another receive owns it by now is no error.
@@ -130,8 +125,8 @@ impl Queues {
         let request = sqs.change_message_visibility().queue_url(&url).receipt_handle(receipt);
         match Box::pin(request.visibility_timeout(seconds).send()).await {
             Ok(_) => Ok(()),
-            Err(error) if is_not_ours(error.code(), error.message()) => Ok(()),
-            Err(error) => Err(failed(&url, error.code(), error.message())),
+            Err(error) if is_not_ours(&error) => Ok(()),
+            Err(error) => Err(failed(&url, &error)),
         }
     }
 
@@ -181,14 +176,13 @@ fn queue(url: &str) -> String {
 
 /// Whether SQS says that another receive owns the message by now, or that it is gone. The usual answer for a receipt
 /// that is no longer valid is InvalidParameterValue, which has other reasons too.
-fn is_not_ours(code: Option<&str>, message: Option<&str>) -> bool {
+fn is_not_ours(error: &impl ProvideErrorMetadata) -> bool {
     const CODES: [&str; 3] = ["InvalidReceiptHandle", "ReceiptHandleIsInvalid", "MessageNotInflight"];
-    code.is_some_and(|code| {
-        CODES.iter().any(|known| code.contains(known))
-            || (code.contains("InvalidParameterValue") && message.is_some_and(|text| text.contains("ReceiptHandle")))
-    })
+    let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
+    CODES.iter().any(|known| code.contains(known))
+        || (code.contains("InvalidParameterValue") && message.contains("ReceiptHandle"))
 }
 
-fn failed(url: &str, code: Option<&str>, message: Option<&str>) -> Failure {
-    failure(Code::QueueFailed, queue(url), code, message)
+fn failed(url: &str, error: &impl ProvideErrorMetadata) -> Failure {
+    failure(Code::QueueFailed, &queue(url), error)
 }

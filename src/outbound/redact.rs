@@ -115,11 +115,7 @@ impl Secrets {
 
 /// Where a response redirects to, as far as it may be shown.
 pub(super) fn redirect(called: &Url, location: Option<&HeaderValue>, secrets: &Secrets) -> RedirectTo {
-    match RedirectTo::of(called, location.map(HeaderValue::as_bytes)) {
-        RedirectTo::Login(origin) => RedirectTo::Login(secrets.name(&origin, MAX_ORIGIN)),
-        RedirectTo::Origin(origin) => RedirectTo::Origin(secrets.name(&origin, MAX_ORIGIN)),
-        other => other,
-    }
+    RedirectTo::of(called, location.map(HeaderValue::as_bytes), |origin| secrets.name(origin, MAX_ORIGIN))
 }
 
 /// A text that an endpoint wrote, ready to be compared.
@@ -407,7 +403,7 @@ pub(super) mod tests {
         let secrets = secrets_of("https://h.example/hook?key=quer-y1", "none-here");
         let to = |location: &str| {
             let location = HeaderValue::from_str(location).unwrap();
-            redirect(&Url::parse("https://h.example/hook?key=quer-y1").unwrap(), Some(&location), &secrets).to_string()
+            redirect(&Url::parse("https://h.example/hook?key=quer-y1").unwrap(), Some(&location), &secrets).place
         };
         assert_eq!(to("https://x.example/query1"), "another origin, https://x.example");
         assert_eq!(to("https://query1.example/"), "another origin, [withheld]");

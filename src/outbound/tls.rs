@@ -14,7 +14,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
 };
 
-use super::progress;
+use super::progress::{self, Steps};
 use super::webhook::ClientUnavailable;
 
 /// Certificate authorities.
@@ -114,15 +114,15 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let verified = self.0.verify_server_cert(certificate, intermediates, name, ocsp, now);
         if verified.is_err() && is_self_signed(certificate) {
-            progress::self_signed();
+            progress::note(|steps| steps.self_signed = true);
         }
         // By itself, the certificate fails for its own dates before it fails for its missing issuer.
         if is_out_of_date(&verified) && !is_out_of_date(&self.0.verify_server_cert(certificate, &[], name, ocsp, now)) {
-            progress::about_an_intermediate();
+            progress::note(|steps| steps.about_an_intermediate = true);
         }
         let verified = verified?;
         if let Some(expiry) = self.expiry(certificate, name) {
-            progress::certificate_expires(expiry);
+            progress::note(|steps| steps.certificate_expires = Some(expiry));
         }
         Ok(verified)
     }
@@ -158,7 +158,7 @@ struct NoClientCertificate;
 
 impl ResolvesClientCert for NoClientCertificate {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        progress::client_certificate_demanded();
+        progress::note(|steps| steps.client_certificate = true);
         None
     }
 
@@ -174,7 +174,7 @@ struct Sessions(ClientSessionMemoryCache);
 
 impl ClientSessionStore for Sessions {
     fn kx_hint(&self, server: &ServerName<'_>) -> Option<NamedGroup> {
-        progress::handshake_begun();
+        progress::note(Steps::handshaking);
         self.0.kx_hint(server)
     }
 
@@ -187,7 +187,7 @@ impl ClientSessionStore for Sessions {
     }
 
     fn tls12_session(&self, server: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        progress::handshake_begun();
+        progress::note(Steps::handshaking);
         self.0.tls12_session(server)
     }
 
@@ -200,7 +200,7 @@ impl ClientSessionStore for Sessions {
     }
 
     fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        progress::handshake_begun();
+        progress::note(Steps::handshaking);
         self.0.take_tls13_ticket(server)
     }
 }
@@ -225,7 +225,7 @@ mod tests {
             let leaf = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
             let progress = Progress::default();
             let verify = async { verifier.verify_server_cert(leaf.der(), &[], &name, &[], UnixTime::now()) };
-            (progress.clone().scope(verify).await.is_ok(), progress.certificate_expires())
+            (progress.clone().scope(verify).await.is_ok(), progress.steps().certificate_expires)
         };
         let day = httpdate::parse_http_date("Sun, 31 Dec 2084 00:00:00 GMT").unwrap();
         assert_eq!(expiry(&trusted, 2084).await, (true, Some(day)));

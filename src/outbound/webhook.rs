@@ -7,20 +7,20 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use reqwest::Client;
 use rustls::ClientConfig;
-use tower_layer::Layer;
+use tower_layer::layer_fn;
 use tower_service::Service;
 use url::Host;
 
 use super::guard::{AddressBlocked, Guard};
 use super::origins::Origins;
-use super::progress::{self, Phase, Progress};
+use super::progress::{self, Phase, Progress, Steps};
 use super::redact::{Secrets, redirect};
 use super::{error, excerpt, tls};
 use crate::domain::address::{AllowedNetworks, Blocked};
-use crate::domain::attempt::{Attempt, Timings, retry_after};
+use crate::domain::attempt::{Address, Attempt, Timings, retry_after};
 use crate::domain::destination::Target;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::failure::{Code, Failure, in_words};
@@ -82,10 +82,6 @@ impl AttemptTimeout {
         let timeout = Self { time: configured.min(left), configured };
         Some(timeout).filter(|timeout| timeout.time >= LEAST_USEFUL.min(configured))
     }
-
-    fn is_cut(self) -> bool {
-        self.time < self.configured
-    }
 }
 
 impl Webhook {
@@ -109,7 +105,7 @@ impl Webhook {
                 .http1_max_headers(MAX_HEADERS)
                 .pool_idle_timeout(POOL_IDLE_TIMEOUT)
                 .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-                .connector_layer(TimedLayer)
+                .connector_layer(layer_fn(Timed))
                 .build()
                 .map_err(|_| ClientUnavailable)?;
             Ok(Guarded { client, guard })
@@ -137,22 +133,21 @@ impl Webhook {
         let Guarded { client, guard } = self.guarded(&target.endpoint);
         let literal = guard.literal(target.endpoint.host());
         let blocked = literal.and_then(|address| AddressBlocked::of(&address));
-        let progress = Progress::default();
-        let attempt = |result: Result<u16, Failure>, timings| Attempt {
-            result: result.map_err(|failure| with_facts(failure, target, payload, timeout, &progress)),
+        let post = Post { target, payload, timeout, signed: signed(target, payload), progress: Progress::default() };
+        let attempt = |result: Result<u16, Failure>, steps: Steps, timings| Attempt {
+            result: result.map_err(|failure| post.with_facts(failure, &steps.addresses)),
             timings,
-            addresses: literal.into_iter().chain(progress.addresses()).collect(),
-            certificate_expires: progress.certificate_expires(),
+            addresses: literal.into_iter().chain(steps.addresses).collect(),
+            certificate_expires: steps.certificate_expires,
         };
         if let Some(blocked) = blocked {
-            return attempt(Err(blocked.failure()), Timings::default());
+            return attempt(Err(blocked.failure()), Steps::default(), Timings::default());
         }
-        let signed = Signed::new(target, payload);
-        let secrets = || Secrets::of(target, signed.as_ref().map(|signed| signed.signature.as_str()));
-        let request = self.request(client, target, payload, signed.as_ref(), &progress);
+        let request = post.request(client, self.origins.keep_alive(target.endpoint.origin()));
         let started = Instant::now();
-        let response = tokio::time::timeout(timeout.time, progress.clone().scope(request.send())).await;
-        let timings = progress.timings(started, matches!(response, Ok(Ok(_))));
+        let response = tokio::time::timeout(timeout.time, post.progress.clone().scope(request.send())).await;
+        let steps = post.progress.steps();
+        let timings = steps.timings(started, matches!(response, Ok(Ok(_))));
         let left = timeout.time.saturating_sub(started.elapsed());
         let result = match response {
             // The status line decides.
@@ -161,91 +156,103 @@ impl Webhook {
                 drain(response, left).await;
                 Ok(status)
             }
-            Ok(Ok(response)) => Err(refused(response, target, &secrets(), payload, left).await),
-            Ok(Err(error)) => Err(error::failure(&error, &progress, &secrets())),
-            Err(_) => Err(timed_out(timeout, &progress)),
+            Ok(Ok(response)) => Err(post.refused(response, left).await),
+            Ok(Err(error)) => Err(error::failure(&error, &steps, &post.secrets())),
+            Err(_) => Err(timed_out(timeout, steps.phase())),
         };
-        attempt(result, timings)
+        attempt(result, steps, timings)
     }
+}
 
-    fn request(
-        &self,
-        client: &Client,
-        target: &Target,
-        payload: &Payload,
-        signed: Option<&Signed>,
-        progress: &Progress,
-    ) -> reqwest::RequestBuilder {
-        let endpoint = &target.endpoint;
+/// One request, and what its failure may have to say.
+struct Post<'a> {
+    target: &'a Target,
+    payload: &'a Payload,
+    timeout: AttemptTimeout,
+    /// A signature and the time that it is of, for a target with keys.
+    signed: Option<(u64, String)>,
+    progress: Progress,
+}
+
+impl Post<'_> {
+    fn request(&self, client: &Client, keep_alive: bool) -> reqwest::RequestBuilder {
+        let endpoint = &self.target.endpoint;
         let mut request = client.post(endpoint.expose_url().clone());
         if let Some((user, password)) = endpoint.expose_credentials() {
             request = request.basic_auth(user, Some(password));
         }
         request = request
-            .headers(target.headers.clone())
+            .headers(self.target.headers.clone())
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header(WEBHOOK_ID, &payload.webhook_id);
-        if let Some(Signed { timestamp, signature }) = signed {
+            .header(WEBHOOK_ID, &self.payload.webhook_id);
+        if let Some((timestamp, signature)) = &self.signed {
             request = request.header(WEBHOOK_TIMESTAMP, *timestamp).header(WEBHOOK_SIGNATURE, signature);
         }
-        if !self.origins.keep_alive(endpoint.origin()) {
+        if !keep_alive {
             request = request.header(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        request.body(reqwest::Body::wrap(progress.watch(payload.body.clone())))
+        request.body(reqwest::Body::wrap(self.progress.watch(self.payload.body.clone())))
     }
-}
 
-/// A signature and the time that it is of.
-struct Signed {
-    timestamp: u64,
-    signature: String,
-}
+    fn secrets(&self) -> Secrets {
+        Secrets::of(self.target, self.signed.as_ref().map(|(_, signature)| signature.as_str()))
+    }
 
-impl Signed {
-    fn new(target: &Target, payload: &Payload) -> Option<Self> {
-        if target.signing_keys.is_empty() {
-            return None;
+    /// What every failure of an attempt may say: where it went, and how long it was given.
+    fn with_facts(&self, failure: Failure, led_to: &[Address]) -> Failure {
+        let endpoint = &self.target.endpoint;
+        let host = endpoint.host().map(|host| host.to_string()).unwrap_or_default();
+        let is_name = matches!(endpoint.host(), Some(Host::Domain(_)));
+        let leads =
+            if is_name { format!("the host name {host} leads to ") } else { "the `url` has the address ".to_owned() };
+        let port = endpoint.expose_url().port_or_known_default().unwrap_or_default();
+        let addresses: Vec<_> =
+            led_to.iter().filter(|address| address.blocked.is_none()).map(|a| a.ip.to_string()).collect();
+        let at = if addresses.is_empty() { String::new() } else { format!(" ({}, port {port})", addresses.join(", ")) };
+        failure
+            .with("openssl", format_args!("`openssl s_client -connect {host}:{port} -servername {host}`"))
+            .with("endpoint", endpoint.origin())
+            .with("host", host)
+            .with("leads", leads)
+            .with("port", port)
+            .with("at", at)
+            .with("limit", in_words(self.timeout.time))
+            .with("timeout", in_words(self.timeout.configured))
+            .with("webhook_id", &self.payload.webhook_id)
+    }
+
+    /// An answer other than 2xx, with what its head asks for and what its body says.
+    async fn refused(&self, response: reqwest::Response, left: Duration) -> Failure {
+        let secrets = self.secrets();
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let asked = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let asked = asked.and_then(|value| retry_after(value, SystemTime::now()));
+        // Only 2xx is no failure, and that was told apart.
+        let mut failure = Failure::of_status(status, asked).unwrap_or(Failure::new(Code::UnexpectedStatus));
+        if failure.code == Code::Redirect {
+            let to = redirect(self.target.endpoint.expose_url(), headers.get(header::LOCATION), &secrets);
+            failure = failure.with("advice", to.advice).with("location", to.place);
         }
-        // Of this attempt: receivers refuse old timestamps (Standard Webhooks, "Webhook Headers").
-        let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let signature = signature(&target.signing_keys, &payload.webhook_id, timestamp, &payload.body);
-        Some(Self { timestamp, signature })
+        let (body, is_whole) = excerpt::read(response, left).await;
+        let excerpt = secrets.excerpt(&headers, &body, is_whole, self.payload);
+        let reason = if body.is_empty() { "; it gives no reason" } else { "" };
+        Failure { excerpt, ..failure.with("reason", reason) }
     }
 }
 
-/// What every failure of an attempt may say: where it went, and how long it was given.
-fn with_facts(
-    failure: Failure,
-    target: &Target,
-    payload: &Payload,
-    timeout: AttemptTimeout,
-    progress: &Progress,
-) -> Failure {
-    let endpoint = &target.endpoint;
-    let host = endpoint.host().map(|host| host.to_string()).unwrap_or_default();
-    let is_name = matches!(endpoint.host(), Some(Host::Domain(_)));
-    let leads =
-        if is_name { format!("the host name {host} leads to ") } else { "the `url` has the address ".to_owned() };
-    let port = endpoint.expose_url().port_or_known_default().unwrap_or_default();
-    let addresses: Vec<_> =
-        progress.addresses().iter().filter(|address| address.blocked.is_none()).map(|a| a.ip.to_string()).collect();
-    let at = if addresses.is_empty() { String::new() } else { format!(" ({}, port {port})", addresses.join(", ")) };
-    failure
-        .with("openssl", format_args!("`openssl s_client -connect {host}:{port} -servername {host}`"))
-        .with("endpoint", endpoint.origin())
-        .with("host", host)
-        .with("leads", leads)
-        .with("port", port)
-        .with("at", at)
-        .with("limit", in_words(timeout.time))
-        .with("timeout", in_words(timeout.configured))
-        .with("webhook_id", &payload.webhook_id)
+fn signed(target: &Target, payload: &Payload) -> Option<(u64, String)> {
+    if target.signing_keys.is_empty() {
+        return None;
+    }
+    // Of this attempt: receivers refuse old timestamps (Standard Webhooks, "Webhook Headers").
+    let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    Some((timestamp, signature(&target.signing_keys, &payload.webhook_id, timestamp, &payload.body)))
 }
 
-fn timed_out(timeout: AttemptTimeout, progress: &Progress) -> Failure {
-    let phase = progress.phase();
+fn timed_out(timeout: AttemptTimeout, phase: Phase) -> Failure {
     let code = match phase {
-        _ if timeout.is_cut() => Code::Deadline,
+        _ if timeout.time < timeout.configured => Code::Deadline,
         Phase::Dns => Code::DnsTimeout,
         Phase::Connect => Code::ConnectTimeout,
         Phase::Handshake => Code::TlsTimeout,
@@ -268,44 +275,7 @@ async fn drain(mut response: reqwest::Response, left: Duration) {
     let _ = tokio::time::timeout(left.min(DRAINED_FOR), reading).await;
 }
 
-/// An answer other than 2xx, with what its head asks for and what its body says.
-async fn refused(
-    response: reqwest::Response,
-    target: &Target,
-    secrets: &Secrets,
-    payload: &Payload,
-    left: Duration,
-) -> Failure {
-    let status = response.status().as_u16();
-    let headers = response.headers().clone();
-    let asked = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let asked = asked.and_then(|value| retry_after(value, SystemTime::now()));
-    // Only 2xx is no failure, and that was told apart.
-    let failure = Failure::of_status(status, asked).unwrap_or(Failure::new(Code::UnexpectedStatus));
-    let failure = if failure.code == Code::Redirect { redirected(failure, target, &headers, secrets) } else { failure };
-    let (body, is_whole) = excerpt::read(response, left).await;
-    let excerpt = secrets.excerpt(&headers, &body, is_whole, payload);
-    let reason = if body.is_empty() { "; it gives no reason" } else { "" };
-    Failure { excerpt, ..failure.with("reason", reason) }
-}
-
-fn redirected(failure: Failure, target: &Target, headers: &HeaderMap, secrets: &Secrets) -> Failure {
-    let to = redirect(target.endpoint.expose_url(), headers.get(header::LOCATION), secrets);
-    failure.with("advice", to.advice()).with("location", to)
-}
-
-/// Tells the progress when a connection begins and when it stands.
-#[derive(Clone)]
-struct TimedLayer;
-
-impl<S> Layer<S> for TimedLayer {
-    type Service = Timed<S>;
-
-    fn layer(&self, connector: S) -> Timed<S> {
-        Timed(connector)
-    }
-}
-
+/// A connector that notes when a connection begins and when it stands.
 #[derive(Clone)]
 struct Timed<S>(S);
 
@@ -327,9 +297,9 @@ where
     fn call(&mut self, target: R) -> Self::Future {
         let connecting = self.0.call(target);
         Box::pin(async move {
-            progress::connecting();
+            progress::note(Steps::connecting);
             let connection = connecting.await?;
-            progress::connected();
+            progress::note(Steps::connected);
             Ok(connection)
         })
     }

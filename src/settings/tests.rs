@@ -1,14 +1,9 @@
 use super::*;
 use std::collections::HashMap;
 
-impl Environment for HashMap<&str, &str> {
-    fn get(&self, name: &str) -> Option<String> {
-        HashMap::get(self, name).map(ToString::to_string)
-    }
-}
-
 fn parse(variables: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
-    Settings::parse(&variables.iter().copied().collect::<HashMap<_, _>>())
+    let variables: HashMap<_, _> = variables.iter().copied().collect();
+    Settings::parse(&|name| variables.get(name).map(ToString::to_string))
 }
 
 /// The variables that are wrong.
@@ -88,7 +83,8 @@ fn words_are_read_in_any_case() {
         }
     }
     let log = |format, level| {
-        log_settings(&HashMap::from([("AWS_LAMBDA_LOG_FORMAT", format), ("AWS_LAMBDA_LOG_LEVEL", level)]))
+        let variables = HashMap::from([("AWS_LAMBDA_LOG_FORMAT", format), ("AWS_LAMBDA_LOG_LEVEL", level)]);
+        log_settings(&|name| variables.get(name).map(ToString::to_string))
     };
     for (format, level) in [("Text", "DEBUG"), ("text", "debug")] {
         assert_eq!((log(format, level).format, log(format, level).level), (Format::Text, LevelFilter::DEBUG));

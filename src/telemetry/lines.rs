@@ -12,7 +12,7 @@ use crate::domain::report::Report;
 /// Writes one line: the sentence, and the facts as members of one JSON object.
 ///
 /// tracing fixes the level of each place in the source, and the fields' names; the formatter takes `fields` as they are.
-fn line(level: Level, message: &str, fields: &impl Serialize) {
+pub fn line(level: Level, message: &str, fields: &impl Serialize) {
     // Plain data: it can always be written as JSON.
     let fields = serde_json::to_string(fields).unwrap_or_default();
     match level {
@@ -27,24 +27,11 @@ pub fn report(report: &Report) {
     line(report.level, &report.message, report);
 }
 
-/// What an administrator asked for, and what came of it.
-pub fn admin(level: Level, message: &str, fields: &impl Serialize) {
-    line(level, message, fields);
-}
-
-/// A circuit opened or closed.
-pub fn breaker(level: Level, destination: &str, message: &str) {
-    line(level, message, &json!({ "destination": destination }));
-}
-
 /// The cold start is over.
 pub fn started(registry: &str) {
     let version = env!("CARGO_PKG_VERSION");
-    line(
-        Level::Info,
-        &format!("version {version} starts, with destinations from {registry}."),
-        &json!({ "version": version }),
-    );
+    let message = format!("version {version} starts, with destinations from {registry}.");
+    line(Level::Info, &message, &json!({ "version": version }));
 }
 
 /// What is wrong with single destinations and routes, said when a document is read and not at every outcome.
@@ -85,30 +72,20 @@ pub fn mixed_addresses(host: &str, blocked: usize) {
 pub fn failed_start(problems: &str) {
     let failure = Failure::new(Code::InvalidSettings).with("problems", problems);
     let message = format!("NOT STARTED: {}. Operator: {}.", failure.cause(), failure.remedy());
-    let version = env!("CARGO_PKG_VERSION");
-    line(
-        Level::Error,
-        &message,
-        &json!({ "code": failure.row().name, "owner": failure.row().owner.name(), "version": version }),
-    );
+    let (row, version) = (failure.row(), env!("CARGO_PKG_VERSION"));
+    line(Level::Error, &message, &json!({ "code": row.name, "owner": row.owner.name(), "version": version }));
 }
 
 /// Started by hand.
 pub fn not_inside_lambda() {
-    line(
-        Level::Error,
-        "This program runs inside AWS Lambda. To run it on this machine, use `cargo lambda watch`.",
-        &json!({}),
-    );
+    let message = "This program runs inside AWS Lambda. To run it on this machine, use `cargo lambda watch`.";
+    line(Level::Error, message, &json!({}));
 }
 
 /// The Runtime API went away, which ends the process.
 pub fn stopped(reason: &str) {
-    line(
-        Level::Error,
-        &format!("the connection to Lambda's Runtime API ended: {}.", printable(reason, 500)),
-        &json!({}),
-    );
+    let message = format!("the connection to Lambda's Runtime API ended: {}.", printable(reason, 500));
+    line(Level::Error, &message, &json!({}));
 }
 
 thread_local! {

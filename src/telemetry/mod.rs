@@ -7,6 +7,6 @@ mod lines;
 pub use format::{Format, LogSettings, init};
 pub use invocation::Invocation;
 pub use lines::{
-    admin, breaker, document_problems, failed_start, last_panic, mixed_addresses, not_inside_lambda, report,
-    serving_stale, started, stopped,
+    document_problems, failed_start, last_panic, line, mixed_addresses, not_inside_lambda, report, serving_stale,
+    started, stopped,
 };

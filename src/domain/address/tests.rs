@@ -115,7 +115,7 @@ fn public_addresses_are_reachable_over_tls_alone() {
 
 #[test]
 fn loopback_opens_alone_and_on_request_alone() {
-    let local = AllowedNetworks::default().with_loopback();
+    let local = AllowedNetworks { loopback: true, ..AllowedNetworks::default() };
     for ip in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
         assert_eq!(check(ip.parse().unwrap(), true, &local), Ok(()), "{ip}");
     }
@@ -155,7 +155,7 @@ fn a_cidr_that_is_not_wholly_private_is_refused_by_its_position() {
 
 #[test]
 fn plain_http_reaches_public_addresses_on_request_alone() {
-    let open = AllowedNetworks::default().with_plain_http();
+    let open = AllowedNetworks { plain_http: true, ..AllowedNetworks::default() };
     for ip in ["8.8.8.8", "2606:4700::1111", "64:ff9b::8.8.8.8"] {
         assert_eq!(check(ip.parse().unwrap(), true, &open), Ok(()), "{ip}");
     }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::LookupError;
+use crate::domain::failure::Failure;
 use crate::telemetry;
 
 /// How long known entries serve while their store cannot be read.
@@ -45,7 +45,7 @@ type Entry<V> = tokio::sync::Mutex<State<V>>;
 #[derive(Debug)]
 struct State<V> {
     known: Option<Known<V>>,
-    failed: Option<(LookupError, SystemTime)>,
+    failed: Option<(Failure, SystemTime)>,
     /// When it was last refreshed out of turn.
     refreshed: Option<SystemTime>,
 }
@@ -63,7 +63,7 @@ struct Known<V> {
 pub(super) struct Cached<V> {
     pub(super) value: V,
     /// The store cannot be read: nothing final may be concluded from what this value does not have.
-    pub(super) stale: Option<LookupError>,
+    pub(super) stale: Option<Failure>,
 }
 
 impl<V: Clone> Cache<V> {
@@ -78,8 +78,8 @@ impl<V: Clone> Cache<V> {
         &self,
         key: &str,
         max_age: Duration,
-        look_up: impl Future<Output = Result<V, LookupError>>,
-    ) -> Result<Cached<V>, LookupError> {
+        look_up: impl Future<Output = Result<V, Failure>>,
+    ) -> Result<Cached<V>, Failure> {
         let asked = SystemTime::now();
         let entry = self.entry(key);
         let mut state = entry.lock().await;
@@ -113,7 +113,7 @@ impl<V: Clone> Cache<V> {
             Err(error) => {
                 state.failed = Some((error.clone(), SystemTime::now()));
                 let Some(value) = old else { return Err(error) };
-                telemetry::serving_stale(self.what, &error.0);
+                telemetry::serving_stale(self.what, &error);
                 Ok(Cached { value, stale: Some(error) })
             }
         }
@@ -124,18 +124,18 @@ impl<V: Clone> Cache<V> {
     pub(super) async fn refresh(
         &self,
         key: &str,
-        look_up: impl Future<Output = Result<V, LookupError>>,
-    ) -> Result<Cached<V>, LookupError> {
+        look_up: impl Future<Output = Result<V, Failure>>,
+    ) -> Result<Cached<V>, Failure> {
         let entry = self.entry(key);
-        let is_due = {
-            let mut state = entry.lock().await;
-            let is_due = state.refreshed.is_none_or(|at| age(at) >= self.ttl);
-            if is_due {
-                state.refreshed = Some(SystemTime::now());
-            }
-            is_due
+        let mut state = entry.lock().await;
+        let max_age = if state.refreshed.is_none_or(|at| age(at) >= self.ttl) {
+            state.refreshed = Some(SystemTime::now());
+            Duration::ZERO
+        } else {
+            Duration::MAX
         };
-        self.get(key, if is_due { Duration::ZERO } else { Duration::MAX }, look_up).await
+        drop(state);
+        self.get(key, max_age, look_up).await
     }
 
     fn entry(&self, key: &str) -> Arc<Entry<V>> {
@@ -143,7 +143,8 @@ impl<V: Clone> Cache<V> {
         if let Some(entry) = entries.by_key.get(key) {
             return entry.clone();
         }
-        let (key, entry): (Arc<str>, _) = (key.into(), Arc::new(Entry::new(State::default())));
+        let (key, entry): (Arc<str>, _) =
+            (key.into(), Arc::new(Entry::new(State { known: None, failed: None, refreshed: None })));
         entries.by_key.insert(key.clone(), entry.clone());
         entries.order.push_back((key, 0));
         entries.make_room();
@@ -176,12 +177,6 @@ impl<V> Entries<V> {
     }
 }
 
-impl<V> Default for State<V> {
-    fn default() -> Self {
-        Self { known: None, failed: None, refreshed: None }
-    }
-}
-
 /// A clock that was set back makes everything old, so that it is looked up again.
 fn age(at: SystemTime) -> Duration {
     at.elapsed().unwrap_or(Duration::MAX)
@@ -190,7 +185,7 @@ fn age(at: SystemTime) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::failure::{Code, Failure};
+    use crate::domain::failure::Code;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -203,15 +198,15 @@ mod tests {
     }
 
     impl Store {
-        async fn look_up(&self) -> Result<u32, LookupError> {
+        async fn look_up(&self) -> Result<u32, Failure> {
             let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
             tokio::task::yield_now().await;
             if self.down.load(Ordering::Relaxed) { Err(down(call)) } else { Ok(call) }
         }
     }
 
-    fn down(call: u32) -> LookupError {
-        LookupError(Failure::new(Code::LookupFailed).with("problems", format!("down at call {call}")))
+    fn down(call: u32) -> Failure {
+        Failure::new(Code::LookupFailed).with("problems", format!("down at call {call}"))
     }
 
     fn fresh(value: u32) -> Cached<u32> {

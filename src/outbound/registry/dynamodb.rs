@@ -21,8 +21,6 @@ use crate::domain::problem::Problem;
 use crate::domain::route::Route;
 use crate::outbound::aws::{Service, failure};
 
-use super::LookupError;
-
 const KEY: &str = "pk";
 
 /// What `BatchGetItem` takes at once.
@@ -31,81 +29,116 @@ const KEYS_AT_ONCE: usize = 100;
 /// Answers with unprocessed keys (throttling) before the look-up counts as failed.
 const ROUNDS: u32 = 6;
 
-/// The part of the table that an outcome of this detection needs, as a document of its own.
-pub(super) async fn read(service: &Service<Client>, table: &str, detection_id: &str) -> Result<Document, LookupError> {
-    let own = format!("route#{detection_id}");
-    let mut items = get(service, table, vec![own.clone(), "route#*".to_owned()], false).await?;
-    let (path, id) = if items.contains_key(&own) { (own, detection_id) } else { ("route#*".to_owned(), "*") };
-    let Some(item) = items.remove(&path) else {
-        return Ok(Document { destinations: BTreeMap::new(), routes: Some(BTreeMap::new()) });
-    };
-    let route = route(&path, &item);
-    let destinations = destinations(service, table, route.destinations.clone(), false).await?;
-    Ok(Document { destinations, routes: Some(BTreeMap::from([(id.to_owned(), route)])) }.checked())
+/// A table, and the client that reads it.
+#[derive(Clone, Copy)]
+pub(super) struct Table<'a> {
+    pub(super) dynamodb: &'a Service<Client>,
+    pub(super) name: &'a str,
 }
 
-/// One destination, and its fallback if it has one, as a document of its own.
-pub(super) async fn read_one(
-    service: &Service<Client>,
-    table: &str,
-    id: &str,
-    consistent: bool,
-) -> Result<Document, LookupError> {
-    let destinations = destinations(service, table, vec![id.to_owned()], consistent).await?;
-    Ok(Document { destinations, routes: None }.checked())
-}
-
-/// The whole table, and what is wrong with items that are neither destination nor route. It is read for a check alone,
-/// never for an outcome.
-pub(super) async fn read_all(service: &Service<Client>, table: &str) -> Result<(Document, Vec<Problem>), LookupError> {
-    let (mut destinations, mut routes, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    let client = service.client().await;
-    let mut pages = client.scan().table_name(table).into_paginator().items().send();
-    while let Some(item) = pages.next().await {
-        let item = item.map_err(|error| failed(service, table, error.code(), error.message()))?;
-        let mut item = object(item);
-        let Some(Value::String(key)) = item.remove(KEY) else { continue };
+impl Table<'_> {
+    /// The part of the table under a key, as a document of its own: one destination with its fallback, or all that an
+    /// outcome of a detection needs.
+    pub(super) async fn read(self, key: &str, consistent: bool) -> Result<Document, Failure> {
         if let Some(id) = key.strip_prefix("destination#") {
-            destinations.insert(id.to_owned(), destination(id, item));
-        } else if let Some(id) = key.strip_prefix("route#") {
-            routes.insert(id.to_owned(), route(&key, &item));
-        } else {
-            problems.push(Problem::new(key, "a key `destination#ID` or `route#DETECTION_ID`"));
+            let destinations = self.destinations(vec![id.to_owned()], consistent).await?;
+            return Ok(Document { destinations, routes: None }.checked());
         }
+        let mut items = self.get(vec![key.to_owned(), "route#*".to_owned()], false).await?;
+        let key = if items.contains_key(key) { key } else { "route#*" };
+        let (Some(item), Some(id)) = (items.remove(key), key.strip_prefix("route#")) else {
+            return Ok(Document { routes: Some(BTreeMap::new()), ..Document::default() });
+        };
+        let route = route(key, &item);
+        let destinations = self.destinations(route.destinations.clone(), false).await?;
+        Ok(Document { destinations, routes: Some(BTreeMap::from([(id.to_owned(), route)])) }.checked())
     }
-    Ok((Document { destinations, routes: Some(routes) }.checked(), problems))
+
+    /// The whole table, and what is wrong with items that are neither destination nor route. It is read for a check
+    /// alone, never for an outcome.
+    pub(super) async fn read_all(self) -> Result<(Document, Vec<Problem>), Failure> {
+        let (mut destinations, mut routes, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let client = self.dynamodb.client().await;
+        let mut pages = client.scan().table_name(self.name).into_paginator().items().send();
+        while let Some(item) = pages.next().await {
+            let mut item = object(item.map_err(|error| self.failed(&error))?);
+            let Some(Value::String(key)) = item.remove(KEY) else { continue };
+            if let Some(id) = key.strip_prefix("destination#") {
+                destinations.insert(id.to_owned(), destination(id, item));
+            } else if let Some(id) = key.strip_prefix("route#") {
+                routes.insert(id.to_owned(), route(&key, &item));
+            } else {
+                problems.push(Problem::new(key, "a key `destination#ID` or `route#DETECTION_ID`"));
+            }
+        }
+        Ok((Document { destinations, routes: Some(routes) }.checked(), problems))
+    }
+
+    /// Destinations by their ids, and the fallbacks that they name. An id that the table has not is left out.
+    async fn destinations(self, mut wanted: Vec<String>, consistent: bool) -> Result<Destinations, Failure> {
+        let mut destinations = Destinations::new();
+        // A fallback has none itself, so the second round is the last.
+        for _ in 0..2 {
+            let keys = wanted.iter().map(|id| format!("destination#{id}")).collect();
+            for (key, item) in self.get(keys, consistent).await? {
+                if let Some(id) = key.strip_prefix("destination#") {
+                    destinations.insert(id.to_owned(), destination(id, item));
+                }
+            }
+            let named = destinations.values().flatten().filter_map(|one| one.fallback.as_ref());
+            wanted = named.map(|fallback| fallback.to.clone()).filter(|id| !destinations.contains_key(id)).collect();
+        }
+        Ok(destinations)
+    }
+
+    /// Items by key, without the key attribute. What the table has not is left out.
+    async fn get(self, mut keys: Vec<String>, consistent: bool) -> Result<HashMap<String, Item>, Failure> {
+        keys.sort_unstable();
+        keys.dedup();
+        let mut items = HashMap::new();
+        for keys in keys.chunks(KEYS_AT_ONCE) {
+            let mut wanted = keys_of(keys, consistent);
+            let mut round = 0;
+            while let Some(request) = wanted.take() {
+                if round == ROUNDS {
+                    return Err(Failure::of_aws(Code::LookupFailed, &self.what(), AwsReason::Throttled, ""));
+                }
+                if round > 0 {
+                    tokio::time::sleep(Duration::from_millis(50 << round)).await;
+                }
+                round += 1;
+                let client = self.dynamodb.client().await;
+                let answer = client.batch_get_item().request_items(self.name, request).send().await;
+                let answer = answer.map_err(|error| self.failed(&error))?;
+                for item in answer.responses.into_iter().flat_map(HashMap::into_values).flatten() {
+                    let mut item = object(item);
+                    if let Some(Value::String(key)) = item.remove(KEY) {
+                        items.insert(key, item);
+                    }
+                }
+                let mut unprocessed = answer.unprocessed_keys.unwrap_or_default();
+                wanted = unprocessed.remove(self.name).filter(|rest| !rest.keys.is_empty());
+            }
+        }
+        Ok(items)
+    }
+
+    fn what(self) -> String {
+        format!("the table {} in {}", self.name, self.dynamodb.region())
+    }
+
+    fn failed(self, error: &impl ProvideErrorMetadata) -> Failure {
+        failure(Code::LookupFailed, &self.what(), error)
+    }
 }
 
 type Destinations = BTreeMap<String, Result<Arc<Destination>, Vec<Problem>>>;
 
-/// Destinations by their ids, and the fallbacks that they name. An id that the table has not is left out.
-async fn destinations(
-    service: &Service<Client>,
-    table: &str,
-    ids: Vec<String>,
-    consistent: bool,
-) -> Result<Destinations, LookupError> {
-    let mut destinations = Destinations::new();
-    let mut wanted = ids;
-    // A fallback has none itself, so the second round is the last.
-    for _ in 0..2 {
-        let keys = wanted.iter().map(|id| format!("destination#{id}")).collect();
-        for (key, item) in get(service, table, keys, consistent).await? {
-            if let Some(id) = key.strip_prefix("destination#") {
-                destinations.insert(id.to_owned(), destination(id, item));
-            }
-        }
-        let fallbacks = destinations.values().flatten().filter_map(|one| one.fallback.as_ref());
-        wanted = fallbacks.map(|fallback| fallback.to.clone()).filter(|id| !destinations.contains_key(id)).collect();
-        if wanted.is_empty() {
-            break;
-        }
-    }
-    Ok(destinations)
-}
+/// An item's attributes by name.
+type Item = Map<String, Value>;
 
 /// Attributes `aws:…` are DynamoDB's own, such as those of global tables.
-fn destination(id: &str, mut item: Map<String, Value>) -> Result<Arc<Destination>, Vec<Problem>> {
+fn destination(id: &str, mut item: Item) -> Result<Arc<Destination>, Vec<Problem>> {
     item.retain(|name, _| !name.starts_with("aws:"));
     let path = format!("destination#{}", shown(id));
     // JSON with names that are strings is always written.
@@ -113,44 +146,8 @@ fn destination(id: &str, mut item: Map<String, Value>) -> Result<Arc<Destination
     parse_destination(id, &path, &text)
 }
 
-fn route(key: &str, item: &Map<String, Value>) -> Route {
+fn route(key: &str, item: &Item) -> Route {
     Route::parse(&format!("{key}.destinations"), item.get("destinations").unwrap_or(&Value::Null))
-}
-
-/// Items by key, without the key attribute. What the table has not is left out.
-async fn get(
-    service: &Service<Client>,
-    table: &str,
-    mut keys: Vec<String>,
-    consistent: bool,
-) -> Result<HashMap<String, Map<String, Value>>, LookupError> {
-    keys.sort_unstable();
-    keys.dedup();
-    let mut items = HashMap::new();
-    for keys in keys.chunks(KEYS_AT_ONCE) {
-        let mut wanted = keys_of(keys, consistent);
-        let mut round = 0;
-        while let Some(request) = wanted.take() {
-            if round == ROUNDS {
-                let what = what(service, table);
-                return Err(LookupError(Failure::of_aws(Code::LookupFailed, what, AwsReason::Throttled, "")));
-            }
-            if round > 0 {
-                tokio::time::sleep(Duration::from_millis(50 << round)).await;
-            }
-            round += 1;
-            let answer = service.client().await.batch_get_item().request_items(table, request).send().await;
-            let answer = answer.map_err(|error| failed(service, table, error.code(), error.message()))?;
-            for item in answer.responses.into_iter().flat_map(HashMap::into_values).flatten() {
-                let mut item = object(item);
-                if let Some(Value::String(key)) = item.remove(KEY) {
-                    items.insert(key, item);
-                }
-            }
-            wanted = answer.unprocessed_keys.unwrap_or_default().remove(table).filter(|rest| !rest.keys.is_empty());
-        }
-    }
-    Ok(items)
 }
 
 /// Nothing for no keys, which DynamoDB refuses to look for.
@@ -161,15 +158,7 @@ fn keys_of(keys: &[String], consistent: bool) -> Option<KeysAndAttributes> {
     request.ok().filter(|request| !request.keys.is_empty())
 }
 
-fn what(service: &Service<Client>, table: &str) -> String {
-    format!("the table {table} in {}", service.region())
-}
-
-fn failed(service: &Service<Client>, table: &str, code: Option<&str>, message: Option<&str>) -> LookupError {
-    LookupError(failure(Code::LookupFailed, what(service, table), code, message))
-}
-
-fn object(attributes: HashMap<String, AttributeValue>) -> Map<String, Value> {
+fn object(attributes: HashMap<String, AttributeValue>) -> Item {
     attributes.into_iter().map(|(name, value)| (name, json(value))).collect()
 }
 

@@ -1,124 +1,110 @@
 //! The secrets that destinations refer to, in AWS Secrets Manager.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use aws_sdk_secretsmanager::Client;
+use aws_types::SdkConfig;
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
-use super::cache::{Cache, Cached};
-use super::{LookupError, SecretsManager};
+use super::cache::Cache;
 use crate::domain::destination::{Destination, Incomplete, Target};
 use crate::domain::failure::{AwsReason, Code, Failure};
 use crate::domain::json::{members_as_written, string};
 use crate::domain::template::{Reference, Resolved, trimmed};
-use crate::outbound::aws::failure;
-use std::sync::Arc;
+use crate::outbound::aws::{LOOK_UPS, Service, failure};
 
 /// Referenced secrets, each read at most once per time to live.
 #[derive(Debug)]
 pub(super) struct Secrets {
-    /// Without AWS's settings (a trial on a developer's machine) no reference has a value.
-    secrets_manager: Option<SecretsManager>,
+    secrets_manager: Service<Client>,
     cache: Cache<SecretString>,
     /// The secret that holds the destinations themselves, with the keys of them all: none of them may send it.
     own: Option<String>,
 }
 
-type Text = Result<Cached<SecretString>, LookupError>;
-
 impl Secrets {
-    pub(super) fn new(secrets_manager: Option<SecretsManager>, ttl: Duration, own: Option<String>) -> Self {
-        Self { secrets_manager, cache: Cache::new("a referenced secret", ttl, |text| text.expose_secret().len()), own }
+    pub(super) fn new(aws: &SdkConfig, ttl: Duration, own: Option<String>) -> Self {
+        let cache = Cache::new("a referenced secret", ttl, |text: &SecretString| text.expose_secret().len());
+        Self { secrets_manager: Service::new(aws, LOOK_UPS, Client::new), cache, own }
     }
 
-    /// A destination with its secrets in place, each read once, all of them at the same time.
-    pub(super) async fn target<F: Future<Output = Text>>(
+    /// A destination with its secrets in place, each read once, all of them at the same time. None is older than
+    /// `max_age`; without one, each is read anew, but at most once per time to live.
+    pub(super) async fn target(
         &self,
         destination: &Destination,
-        read: impl Fn(String) -> F,
+        max_age: Option<Duration>,
     ) -> Result<Arc<Target>, Failure> {
         let mut by_secret: BTreeMap<&str, Vec<&Reference>> = BTreeMap::new();
         for reference in destination.references() {
+            let secret = &reference.secret;
             if self.own.as_ref().is_some_and(|own| reference.names_secret(own)) {
-                let what = format!("the secret {}", reference.secret);
-                return Err(unresolved(what, "it holds the destinations themselves", "refer to another secret"));
+                return Err(unresolved(secret, "it holds the destinations themselves", "refer to another secret"));
             }
-            by_secret.entry(&reference.secret).or_default().push(reference);
+            by_secret.entry(secret).or_default().push(reference);
         }
-        let texts = join_all(by_secret.keys().map(|id| read((*id).to_owned()))).await;
+        let read = async |id| match max_age {
+            Some(max_age) => self.cache.get(id, max_age, self.look_up(id)).await,
+            None => self.cache.refresh(id, self.look_up(id)).await,
+        };
+        let texts = join_all(by_secret.keys().copied().map(read)).await;
         let mut resolved = Resolved::default();
-        for (references, text) in by_secret.into_values().zip(texts) {
-            let text = text.map_err(|error| error.0)?.value;
+        for ((secret, references), text) in by_secret.into_iter().zip(texts) {
+            let text = text?.value;
             for reference in references {
-                let value = pick(&text, reference).map_err(|problem| {
-                    unresolved(
-                        format!("the secret {}", reference.secret),
-                        &problem,
-                        "correct the secret, or the reference to it",
-                    )
-                })?;
+                let value = pick(&text, reference);
+                let value = value
+                    .map_err(|problem| unresolved(secret, problem, "correct the secret, or the reference to it"))?;
                 resolved.insert(reference.clone(), &value);
             }
         }
         destination.target(&resolved).map_err(|incomplete| match incomplete {
             // Every reference was resolved.
-            Incomplete::Unresolved(reference) => {
-                unresolved(format!("the secret {reference}"), "it has no value", "give it a value")
-            }
+            Incomplete::Unresolved(reference) => unresolved(reference, "it has no value", "give it a value"),
             Incomplete::Invalid { problem, references } => {
                 let names: Vec<_> = references.iter().map(ToString::to_string).collect();
-                unresolved(
-                    format!("the secret {}", names.join(", ")),
-                    &problem.to_string(),
-                    "correct the secret, or the destination",
-                )
+                unresolved(names.join(", "), problem, "correct the secret, or the destination")
             }
         })
     }
 
-    pub(super) async fn read(&self, id: String, max_age: Duration) -> Text {
-        self.cache.get(&id, max_age, self.look_up(&id)).await
-    }
-
-    /// The same, read anew at most once per time to live.
-    pub(super) async fn refresh(&self, id: String) -> Text {
-        self.cache.refresh(&id, self.look_up(&id)).await
-    }
-
-    async fn look_up(&self, id: &str) -> Result<SecretString, LookupError> {
-        match &self.secrets_manager {
-            Some(secrets_manager) => Box::pin(read(secrets_manager, id, Code::SecretUnresolved)).await,
-            None => Err(LookupError(unresolved(
-                format!("the secret {id}"),
+    /// A referenced secret. Without AWS's settings (a trial on a developer's machine) none has a value.
+    async fn look_up(&self, id: &str) -> Result<SecretString, Failure> {
+        if self.secrets_manager.region.is_none() {
+            return Err(unresolved(
+                id,
                 "AWS's region and credentials are not in the environment",
                 "set AWS_REGION and credentials; Lambda does so by itself",
-            ))),
+            ));
         }
+        Box::pin(self.read(id, Code::SecretUnresolved)).await
+    }
+
+    /// Reads the current value of a secret. `code` is the failure that it is if it cannot be read.
+    pub(super) async fn read(&self, id: &str, code: Code) -> Result<SecretString, Failure> {
+        let what = || format!("the secret {id} in {}", self.secrets_manager.region());
+        let client = self.secrets_manager.client().await;
+        let answer = client.get_secret_value().secret_id(id).send().await;
+        let answer = answer.map_err(|error| failure(code, &what(), &error))?;
+        let text = answer.secret_string.map(SecretString::from);
+        text.ok_or_else(|| Failure::of_aws(code, &what(), AwsReason::NoText, ""))
     }
 }
 
-fn unresolved(what: String, problems: &str, fix: &str) -> Failure {
-    Failure::new(Code::SecretUnresolved).with("what", what).with("problems", problems).with("fix", fix)
-}
-
-/// Reads the current value of a secret. `code` is the failure that it is if it cannot be read.
-pub(super) async fn read(secrets_manager: &SecretsManager, id: &str, code: Code) -> Result<SecretString, LookupError> {
-    let what = || format!("the secret {id} in {}", secrets_manager.region());
-    let client = secrets_manager.client().await;
-    let answer = client.get_secret_value().secret_id(id).send().await;
-    let answer = answer.map_err(|error| LookupError(failure(code, what(), error.code(), error.message())))?;
-    let text = answer.secret_string.map(SecretString::from);
-    text.ok_or_else(|| LookupError(Failure::of_aws(code, what(), AwsReason::NoText, "")))
+fn unresolved(secret: impl Display, problems: impl Display, fix: &str) -> Failure {
+    Failure::of(Code::SecretUnresolved, format_args!("the secret {secret}"), problems, fix)
 }
 
 /// The whole text, or one member where the text is a JSON object, as Secrets Manager's console writes them. An object
 /// is never sent as a whole: it has the keys of others in it.
 fn pick(text: &SecretString, reference: &Reference) -> Result<SecretString, String> {
     let secret = &reference.secret;
-    let members = members_as_written(trimmed(text.expose_secret())).ok();
+    let members = members_as_written(trimmed(text.expose_secret()));
     let value = match (&reference.key, &members) {
         (None, None) => Ok(text.clone()),
         (None, Some(members)) => Err(format!("it is a JSON object: {}", advice(secret, members))),
@@ -199,8 +185,8 @@ mod tests {
         let destination = Destination::new("soc", "destinations.soc", endpoint, 5);
         let arn = "arn:aws:secretsmanager:eu-west-1:1:secret:prod/d-AbCdEf";
         for own in ["prod/d", arn] {
-            let secrets = Secrets::new(None, Duration::ZERO, Some(own.to_owned()));
-            let target = secrets.target(&destination, |id| secrets.read(id, Duration::from_secs(1))).await;
+            let secrets = Secrets::new(&SdkConfig::builder().build(), Duration::ZERO, Some(own.to_owned()));
+            let target = secrets.target(&destination, Some(Duration::from_secs(1))).await;
             assert!(target.err().unwrap().cause().contains("holds the destinations themselves"));
         }
     }

@@ -1,14 +1,14 @@
 //! Everything that is configured, read at once: for a check, never for an outcome.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{LookupError, Registry, Store, dynamodb};
+use super::{Place, Registry};
 use crate::domain::destination::Target;
 use crate::domain::document::Document;
+use crate::domain::failure::Failure;
 use crate::domain::problem::Problem;
 
 /// Destinations whose secrets are read at the same time.
@@ -16,28 +16,26 @@ const AT_ONCE: usize = 50;
 
 /// What is configured, and what is wrong with it.
 pub struct Survey {
-    pub destinations: usize,
-    pub routes: usize,
+    pub document: Arc<Document>,
     pub problems: Vec<Problem>,
-    /// Destinations that no route names, so that they get nothing.
-    pub without_route: Vec<String>,
     /// Destinations that can be used, with the path of each.
     pub targets: Vec<(String, Arc<Target>)>,
 }
 
 impl Registry {
-    /// Reads everything anew.
-    pub async fn survey(&self) -> Result<Survey, LookupError> {
-        let (document, mut problems) = match &self.store {
-            Store::Table { dynamodb, table } => {
-                let (document, problems) = Box::pin(dynamodb::read_all(dynamodb, table)).await?;
+    pub async fn survey(&self) -> Result<Survey, Failure> {
+        let (document, mut problems) = match &self.place {
+            Place::Table(table) => {
+                let (document, problems) = Box::pin(self.table(table).read_all()).await?;
                 (Arc::new(document), problems)
             }
-            Store::Single(_) | Store::Text { .. } => (self.document("", Duration::ZERO).await?.value, Vec::new()),
+            Place::Single(_) | Place::File(_) | Place::Secret(_) => {
+                (self.document("route", "", Duration::ZERO).await?.value, Vec::new())
+            }
         };
         problems.extend(document.problems());
         if document.routes.as_ref().is_some_and(|routes| !routes.contains_key("*")) {
-            let path = if matches!(self.store, Store::Table { .. }) { "route#*" } else { "routes.*" };
+            let path = if matches!(self.place, Place::Table(_)) { "route#*" } else { "routes.*" };
             problems.push(Problem::new(path, "a route for the detections that have none of their own"));
         }
         let mut targets = Vec::new();
@@ -48,29 +46,12 @@ impl Registry {
                 match target {
                     Ok(target) => targets.push((destination.path.clone(), target)),
                     Err(failure) => {
-                        problems.push(Problem::new(
-                            &*destination.path,
-                            format!("secrets that can be used: {}", failure.cause()),
-                        ));
+                        let expected = format!("secrets that can be used: {}", failure.cause());
+                        problems.push(Problem::new(&*destination.path, expected));
                     }
                 }
             }
         }
-        Ok(Survey {
-            destinations: document.destinations.len(),
-            routes: document.routes.as_ref().map_or(0, BTreeMap::len),
-            problems,
-            without_route: without_route(&document),
-            targets,
-        })
+        Ok(Survey { document, problems, targets })
     }
-}
-
-/// A fallback gets what another destination misses, so it needs no route.
-fn without_route(document: &Document) -> Vec<String> {
-    let Some(routes) = &document.routes else { return Vec::new() };
-    let mut named: BTreeSet<_> = routes.values().flat_map(|route| &route.destinations).collect();
-    let destinations = document.destinations.values().flatten();
-    named.extend(destinations.filter_map(|one| one.fallback.as_ref()).map(|fallback| &fallback.to));
-    document.destinations.keys().filter(|id| !named.contains(id)).cloned().collect()
 }
