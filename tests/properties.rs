@@ -263,16 +263,16 @@ proptest! {
                     }
                     let is_reason = asks || is_slow.is_some() && (slow >= 3 || lost.as_secs() >= 30 || open.is_some());
                     match breaker.record(seen, "cause", is_trial, now, 0.5) {
-                        Change::Opened { since, until } => {
+                        Some(Change::Opened { since, until }) => {
                             prop_assert!(is_reason && (open.is_none() || is_trial));
                             prop_assert!(since <= now || open.is_some() || slow > 1, "set back");
                             prop_assert!((30..=LONGEST_OPEN.as_secs()).contains(&until.saturating_sub(now).as_secs()));
                             open = Some(until);
                         }
-                        Change::Closed { .. } => {
+                        Some(Change::Closed { .. }) => {
                             prop_assert!(open.take().is_some() && is_slow.is_none() && !asks);
                         }
-                        Change::None => prop_assert!(!is_reason || (open.is_some() && !is_trial)),
+                        None => prop_assert!(!is_reason || (open.is_some() && !is_trial)),
                     }
                     if is_slow.is_none() && !asks {
                         prop_assert_eq!(breaker.is_idle(), !under_way.contains(&true), "it forgets everything");

@@ -66,8 +66,8 @@ impl Leave<'_> {
         });
         self.is_trial = false;
         let id = &self.key.0;
-        match change {
-            None | Some(Change::None) => {}
+        match change.flatten() {
+            None => {}
             Some(Change::Opened { since, until }) => {
                 let [since, until] = [since, until].map(|time| clock(SystemTime::UNIX_EPOCH + time, now));
                 let message = format!(

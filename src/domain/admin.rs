@@ -80,12 +80,6 @@ impl Request {
     }
 }
 
-impl Redrive {
-    pub fn selection(&self) -> Selection {
-        Selection { destination: self.destination.clone(), code: self.code.clone() }
-    }
-}
-
 impl Selection {
     pub fn takes(&self, destination: Option<&str>, code: Option<&str>) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| {

@@ -64,17 +64,10 @@ pub enum Admission {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    None,
     /// The circuit opened, or the trial's failure opened it once more.
-    Opened {
-        since: Duration,
-        until: Duration,
-    },
+    Opened { since: Duration, until: Duration },
     /// The circuit closed, which was open since then because of that.
-    Closed {
-        since: Duration,
-        cause: String,
-    },
+    Closed { since: Duration, cause: String },
 }
 
 impl Breaker {
@@ -104,38 +97,39 @@ impl Breaker {
         self.trial = false;
     }
 
-    /// Takes note of an attempt's result. `jitter` is between 0 and 1.
-    pub fn record(&mut self, seen: Seen, cause: &str, was_trial: bool, now: Duration, jitter: f64) -> Change {
+    /// Takes note of an attempt's result, and says what it changed, if anything. `jitter` is between 0 and 1.
+    pub fn record(&mut self, seen: Seen, cause: &str, was_trial: bool, now: Duration, jitter: f64) -> Option<Change> {
         if was_trial {
             self.trial = false;
         }
         // While it is open, only the trial's failure opens it once more; attempts that were under way change nothing.
         let opens = self.until.is_none() || was_trial;
-        match seen {
+        let until = match seen {
             Seen::Asked(wait) if wait >= LEAST_ASKED => {
                 self.note(cause, now, Duration::ZERO);
-                if opens { self.open(now + wait.min(LONGEST_ASKED)) } else { Change::None }
+                now + wait.min(LONGEST_ASKED)
             }
             Seen::Slow(took) if took >= SLOW => {
                 self.note(cause, now, took);
                 let over = self.failures >= FAILURES || self.lost >= TIME_LOST || self.until.is_some();
-                if opens && over {
-                    let seconds = OPEN_SECONDS[self.opened.min(OPEN_SECONDS.len() - 1)];
-                    self.opened += 1;
-                    self.open(now + Duration::from_secs(seconds).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 5.0))
-                } else {
-                    Change::None
+                if !opens || !over {
+                    return None;
                 }
+                let seconds = OPEN_SECONDS[self.opened.min(OPEN_SECONDS.len() - 1)];
+                self.opened += 1;
+                now + Duration::from_secs(seconds).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 5.0)
             }
             _ => {
                 // The place of a trial that is under way is its own until it ends.
                 let before = std::mem::replace(self, Self { trial: self.trial, ..Self::default() });
-                match before.until {
-                    Some(_) => Change::Closed { since: before.since, cause: before.cause },
-                    None => Change::None,
-                }
+                return before.until.map(|_| Change::Closed { since: before.since, cause: before.cause });
             }
+        };
+        if !opens {
+            return None;
         }
+        self.until = Some(until);
+        Some(Change::Opened { since: self.since, until })
     }
 
     fn note(&mut self, cause: &str, now: Duration, took: Duration) {
@@ -145,11 +139,6 @@ impl Breaker {
         self.failures = self.failures.saturating_add(1);
         self.lost = self.lost.saturating_add(took);
         cause.clone_into(&mut self.cause);
-    }
-
-    fn open(&mut self, until: Duration) -> Change {
-        self.until = Some(until);
-        Change::Opened { since: self.since, until }
     }
 }
 
@@ -187,7 +176,7 @@ mod tests {
             for attempt in 1..=needed {
                 assert_eq!(breaker.admit(at(0)), Admission::Pass);
                 let change = breaker.record(Seen::Slow(Duration::from_secs(took)), "c", false, at(0), 0.0);
-                assert_eq!(change != Change::None, attempt == needed, "{took}");
+                assert_eq!(change.is_some(), attempt == needed, "{took}");
             }
             assert!(is_open(&mut breaker, at(0)), "{took}");
         }
@@ -204,7 +193,7 @@ mod tests {
                 Seen::Slow(Duration::from_millis(999)),
                 Seen::Asked(Duration::from_secs(59)),
             ] {
-                assert_eq!(breaker.record(seen, "c", false, at(0), 0.0), Change::None);
+                assert_eq!(breaker.record(seen, "c", false, at(0), 0.0), None);
             }
         }
         assert_eq!(breaker.admit(at(0)), Admission::Pass);
@@ -218,7 +207,7 @@ mod tests {
         }
         let mut breaker = Breaker::default();
         let change = breaker.record(Seen::Slow(TIME_LOST), "c", false, at(30), 1.0);
-        assert_eq!(change, Change::Opened { since: at(0), until: at(66) });
+        assert_eq!(change, Some(Change::Opened { since: at(0), until: at(66) }));
     }
 
     #[test]
@@ -229,7 +218,7 @@ mod tests {
         assert!(is_open(&mut breaker, now));
         breaker.release();
         assert_eq!(breaker.admit(now), Admission::Trial, "a trial that was dropped frees its place");
-        assert!(matches!(breaker.record(Seen::Quick, "", true, now, 0.0), Change::Closed { .. }));
+        assert!(matches!(breaker.record(Seen::Quick, "", true, now, 0.0), Some(Change::Closed { .. })));
         assert_eq!(breaker.admit(now), Admission::Pass);
         for _ in 0..3 {
             breaker.record(SLOWLY, "c", false, now, 0.0);
@@ -242,9 +231,9 @@ mod tests {
         for (asked, open) in [(60, 60), (600, 600), (86_400, 900)] {
             let mut breaker = Breaker::default();
             let change = breaker.record(Seen::Asked(Duration::from_secs(asked)), "c", false, at(0), 0.0);
-            assert_eq!(change, Change::Opened { since: at(0), until: at(open) });
+            assert_eq!(change, Some(Change::Opened { since: at(0), until: at(open) }));
             let again = breaker.record(Seen::Asked(Duration::from_secs(asked)), "c", false, at(1), 0.0);
-            assert_eq!(again, Change::None, "it is said once");
+            assert_eq!(again, None, "it is said once");
         }
     }
 
@@ -252,7 +241,7 @@ mod tests {
     fn attempts_under_way_when_it_opens_change_nothing() {
         let (mut breaker, _) = opened(1);
         let until = breaker.until;
-        assert_eq!(breaker.record(SLOWLY, "c", false, at(20), 0.0), Change::None);
+        assert_eq!(breaker.record(SLOWLY, "c", false, at(20), 0.0), None);
         assert_eq!(breaker.until, until);
     }
 
@@ -262,7 +251,10 @@ mod tests {
         let until = breaker.until.unwrap();
         assert_eq!(breaker.admit(until), Admission::Trial);
         let change = breaker.record(Seen::Quick, "", false, until, 0.0);
-        assert_eq!(change, Change::Closed { since: at(0).saturating_sub(Duration::from_secs(5)), cause: "c".into() });
+        assert_eq!(
+            change,
+            Some(Change::Closed { since: at(0).saturating_sub(Duration::from_secs(5)), cause: "c".into() })
+        );
         assert!(!breaker.is_idle(), "the trial's place is taken");
         for _ in 0..3 {
             breaker.record(SLOWLY, "c", false, until, 0.0);
@@ -279,7 +271,7 @@ mod tests {
         let until = breaker.until.unwrap();
         assert_eq!(breaker.admit(until), Admission::Trial);
         breaker.record(Seen::Quick, "", false, until, 0.0);
-        assert_eq!(breaker.record(SLOWLY, "c", true, until, 0.0), Change::None, "one failure of three");
+        assert_eq!(breaker.record(SLOWLY, "c", true, until, 0.0), None, "one failure of three");
         assert_eq!(breaker.admit(until), Admission::Pass);
     }
 

@@ -46,9 +46,9 @@ impl From<InvocationFailed> for Diagnostic {
 }
 
 /// The answer to an SQS batch. Only ids that were received go in: an unknown one fails the whole batch.
-pub(super) fn batch(outcomes: &[(Record, RecordReport)]) -> Result<Answer, InvocationFailed> {
+pub(super) fn batch(records: &[Record], reports: &[RecordReport]) -> Result<Answer, InvocationFailed> {
     let mut response = SqsBatchResponse::default();
-    for (record, _) in outcomes.iter().filter(|(_, report)| !report.acknowledged()) {
+    for (record, _) in records.iter().zip(reports).filter(|(_, report)| !report.acknowledged()) {
         match record.message.as_ref().and_then(|message| message.id.as_ref()) {
             // Nothing names it, so only the failure of the whole batch keeps it in its queue.
             None => return Err(InvocationFailed::Undelivered),
@@ -64,11 +64,10 @@ pub(super) fn batch(outcomes: &[(Record, RecordReport)]) -> Result<Answer, Invoc
 }
 
 /// The answer to everything else.
-pub(super) fn reports(outcomes: Vec<(Record, RecordReport)>) -> Result<Answer, InvocationFailed> {
-    if outcomes.iter().any(|(_, report)| !report.acknowledged()) {
+pub(super) fn reports(reports: Vec<RecordReport>) -> Result<Answer, InvocationFailed> {
+    if !reports.iter().all(RecordReport::acknowledged) {
         return Err(InvocationFailed::Undelivered);
     }
-    let reports: Vec<_> = outcomes.into_iter().map(|(_, report)| report).collect();
     Ok(match <[_; 1]>::try_from(reports) {
         Ok([one]) => Answer::One(Box::new(one)),
         Err(reports) => Answer::Several(reports),

@@ -40,8 +40,7 @@ async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, 
         }
     };
     let reports = join_all(records.iter().map(|item| record(app, item, deadline))).await;
-    let outcomes: Vec<_> = records.into_iter().zip(reports).collect();
-    if is_batch { answer::batch(&outcomes) } else { answer::reports(outcomes) }
+    if is_batch { answer::batch(&records, &reports) } else { answer::reports(reports) }
 }
 
 fn invocation(context: &Context) -> Invocation {

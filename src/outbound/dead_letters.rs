@@ -64,8 +64,8 @@ pub async fn list(queues: &Queues, selection: &Selection, time_left: Duration) -
 /// Sends the selected letters to the retry queue, and deletes each only after it is sent.
 pub async fn redrive(queues: &Queues, redrive: &Redrive, time_left: Duration) -> Redriven {
     let (begun, time_left) = (Instant::now(), AT_MOST.min(time_left));
-    let mut pass =
-        Pass { queues, redrive, selection: redrive.selection(), done: Redriven::default(), show_again: Vec::new() };
+    let selection = Selection { destination: redrive.destination.clone(), code: redrive.code.clone() };
+    let mut pass = Pass { queues, redrive, selection, done: Redriven::default(), show_again: Vec::new() };
     let ended = pass.run(begun + time_left * 9 / 10).await;
     let shown = show_again(queues, &pass.show_again, begun + time_left).await;
     let counted = count(queues).await;

@@ -101,9 +101,7 @@ impl Queues {
         let group = message.destination.filter(|_| url == self.urls.retry).map(Into::into);
         let sqs = self.sqs.client().await;
         let mut message = sqs.send_message().queue_url(url).message_body(body).set_message_group_id(group);
-        if delay > 0 {
-            message = message.delay_seconds(delay);
-        }
+        message = message.set_delay_seconds(Some(delay).filter(|delay| *delay > 0));
         for (name, kind, value) in attributes {
             // Building it fails without a type alone.
             if let Ok(value) = MessageAttributeValue::builder().data_type(kind).string_value(value).build() {

@@ -1,5 +1,6 @@
 //! A DynamoDB table: one item per destination and one per route, so that ten thousand detections are no slower than
-//! one. An outcome costs at most two reads, of its routes and then of their destinations; nothing is ever scanned.
+//! one. An outcome costs two reads, of its routes and then of their destinations, and a third where these name other
+//! fallbacks. Only a check scans.
 //!
 //! The key attribute `pk` is `destination#ID` or `route#DETECTION_ID` (`route#*` for the rest); the other attributes are
 //! the options of the JSON document, and `destinations` for a route.
