@@ -480,3 +480,184 @@ pub fn clock(time: SystemTime, now: SystemTime) -> String {
 pub fn day(time: SystemTime) -> String {
     timestamp(time).strftime("%d %b %Y %H:%M UTC").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 24 * 60 * 60;
+
+    /// 15 January 2025 at 10:00 and as many seconds.
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_736_935_200 + seconds)
+    }
+
+    fn ago(seconds: u64) -> SystemTime {
+        at(0) - Duration::from_secs(seconds)
+    }
+
+    fn retrying() -> Fate {
+        Fate::Retrying { next: at(60), until: at(DAY) }
+    }
+
+    fn dead_lettered() -> Fate {
+        Fate::DeadLettered { queue: "dead".into() }
+    }
+
+    fn in_queue(name: Option<&str>, next: Option<SystemTime>) -> Fate {
+        Fate::Returned(Holder::Queue { name: name.map(Into::into), next })
+    }
+
+    fn delivered(certificate_expires: Option<SystemTime>) -> Attempt {
+        let timings = Timings { total: Duration::from_millis(12), ..Timings::default() };
+        Attempt { result: Ok(202), timings, addresses: Vec::new(), certificate_expires }
+    }
+
+    fn of_alert(about: &About, fate: &Fate, failure: Option<Code>) -> Report {
+        let subject = Subject { about: Some(about), ..Subject::default() };
+        Report::new(&subject, fate, failure.map(Failure::new).as_ref(), at(0))
+    }
+
+    #[test]
+    fn each_fate_without_a_failure_says_why() {
+        let (tried, filtered) = (delivered(None), Fate::Filtered);
+        let subject = Subject { tried: Some(&tried), attempt: Some(1), ..Subject::default() };
+        for (fate, result, said) in [
+            (Fate::Delivered, "delivered", "DELIVERED: HTTP 202 after 12 ms."),
+            (filtered(Filter::Inactive), "filtered", "the destination is not `active`."),
+            (filtered(Filter::Outcomes), "filtered", "the destination's `outcomes` leave this one out."),
+            (filtered(Filter::MinSeverity), "filtered", "the severity is below the destination's `min_severity`."),
+            (Fate::Ignored, "ignored", "the detection has no route, and UNROUTED=ignore says that this is meant."),
+        ] {
+            let report = Report::new(&subject, &fate, None, at(0));
+            assert_eq!((report.result, report.level, report.total_ms), (Some(result), Level::Info, Some(12)));
+            assert!(report.acknowledged && report.message.ends_with(said), "{}", report.message);
+        }
+        let report = of_alert(&About { kind: Some(Kind::NotMatched), ..About::default() }, &Fate::Ignored, None);
+        assert_eq!(report.message, "NOT SENT: the detection has no route, and needs none, as its run found nothing.");
+    }
+
+    #[test]
+    fn each_fate_of_a_failure_says_who_has_the_outcome() {
+        const RETRY: &str = "in the retry queue (";
+        const TIMES: &str = "next try 10:01:00, dead-lettered after 16 Jan 10:00 UTC)";
+        const DEAD: &str = "DEAD-LETTERED in queue dead";
+        let told = |fate, code, since, attempt| {
+            let subject = Subject { attempt, since, ..Subject::default() };
+            let message = Report::new(&subject, &fate, Some(&Failure::new(code)), at(0)).message;
+            message.split(": ").next().unwrap().to_owned()
+        };
+        let waits = |code, since, attempt| told(retrying(), code, since, attempt);
+        let (gone, paused) = (Code::Gone, Code::DestinationPaused);
+        assert_eq!(
+            waits(gone, Some(ago(9)), Some(1)),
+            format!("NOT DELIVERED, {RETRY}failing since 09:59:51, {TIMES}")
+        );
+        assert_eq!(waits(paused, Some(ago(1)), None), format!("NOT TRIED, {RETRY}waiting since 09:59:59, {TIMES}"));
+        assert_eq!(waits(gone, Some(at(0)), None), format!("NOT TRIED, {RETRY}{TIMES}"));
+        let dead = |since| told(dead_lettered(), gone, since, None);
+        let longest = format!("{DEAD} (after 6 days in the retry queue, the longest time possible)");
+        assert_eq!([dead(None), dead(Some(ago(6 * DAY + 1)))], [DEAD, &longest]);
+        assert_eq!(dead(Some(ago(6 * DAY))), format!("{DEAD} (failing since 09 Jan 10:00 UTC)"));
+        let lambda = "NOT DELIVERED, returned to Lambda (it invokes the function twice more at most)";
+        let somewhere = "NOT DELIVERED, still in the queue it came from (next receive after its visibility timeout)";
+        for (fate, attempt, said) in [
+            (Fate::Rejected { queue: Some("dead".into()) }, None, "REJECTED, dead-lettered in queue dead"),
+            (Fate::Returned(Holder::Caller), None, "NOT DELIVERED AND NOT KEPT"),
+            (Fate::Returned(Holder::Lambda), None, lambda),
+            (in_queue(Some("in"), Some(at(0))), None, "NOT TRIED, still in queue in (next receive at 10:00:00 UTC)"),
+            (in_queue(None, None), Some(2), somewhere),
+        ] {
+            assert_eq!(told(fate, gone, None, attempt), said);
+        }
+    }
+
+    #[test]
+    fn each_failure_has_a_result_and_a_wait_where_it_waits() {
+        let failure = Failure { maybe_received: true, ..Failure::new(Code::Gone) };
+        let subject = Subject { since: Some(ago(9)), message_id: Some("m1"), ..Subject::default() };
+        let reports = [retrying(), in_queue(None, None), dead_lettered(), Fate::Rejected { queue: None }]
+            .map(|fate| Report::new(&subject, &fate, Some(&failure), at(0)));
+        let results = reports.each_ref().map(|report| report.result.unwrap());
+        assert_eq!(results, ["retrying", "returned", "dead_lettered", "rejected"]);
+        assert_eq!(reports.each_ref().map(|report| report.waiting_seconds), [Some(9), Some(9), None, None]);
+        assert_eq!(reports.each_ref().map(|report| report.acknowledged), [true, false, true, false]);
+        let [waits, .., rejected] = reports.map(|report| report.message);
+        assert!(waits.starts_with("NOT DELIVERED, in the retry queue"), "it may have been received: {waits}");
+        assert!(rejected.starts_with("REJECTED, left with its source: message m1: "), "{rejected}");
+    }
+
+    #[test]
+    fn an_error_has_an_owner_and_what_time_may_mend_has_none() {
+        let (high, medium) = (Some(Severity::High), Some(Severity::Medium));
+        for (fate, code, severity, level, owner) in [
+            (retrying(), Code::Dns, high, Level::Error, "operator"),
+            (retrying(), Code::Busy, high, Level::Warn, "nobody yet"),
+            (retrying(), Code::DestinationPaused, high, Level::Warn, "nobody yet"),
+            (retrying(), Code::DestinationPaused, medium, Level::Info, "nobody yet"),
+            (in_queue(None, None), Code::Busy, None, Level::Warn, "nobody yet"),
+            (dead_lettered(), Code::Busy, None, Level::Error, "endpoint owner"),
+        ] {
+            let report = of_alert(&About { severity, ..About::default() }, &fate, Some(code));
+            assert_eq!((report.level, report.owner), (level, Some(owner)), "{code:?} {severity:?}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_ends_with_the_remedy_and_how_to_redrive() {
+        let message = |fate, code| {
+            let subject = Subject { destination: Some("soc"), ..Subject::default() };
+            Report::new(&subject, &fate, Some(&Failure::new(code)), at(0)).message
+        };
+        let redrive =
+            |code| format!(r#"invoke the function with {{"redrive":{{"destination":"soc","code":"{code}"}}}}."#);
+        let (another, gone, busy) = ("give the destination another `url`", redrive("gone"), redrive("busy"));
+        for (fate, code, said) in [
+            (dead_lettered(), Code::Gone, &*format!(". Operator: {another}, then redrive: {gone}")),
+            (dead_lettered(), Code::Busy, &format!("look in the endpoint's log; the operator then redrives: {busy}")),
+            (dead_lettered(), Code::InvalidOutcome, ". Producer: correct what is named, and send the outcome again."),
+            (retrying(), Code::Busy, ". Nobody yet; if it goes on, endpoint owner: look in the endpoint's log."),
+        ] {
+            assert!(message(fate.clone(), code).ends_with(said), "{}", message(fate, code));
+        }
+    }
+
+    #[test]
+    fn an_alert_is_named_by_what_is_known_of_it() {
+        let (high, unknown) = (Some(Severity::High), Some(Severity::Unknown));
+        for (severity, kind, [id, name, run], said) in [
+            (high, Kind::Matched, [Some("7"), Some("N"), Some("r")], r#" HIGH alert of detection 7 "N", run r."#),
+            (high, Kind::NotMatched, [Some("7"), None, None], " HIGH outcome NOT_MATCHED of detection 7."),
+            (unknown, Kind::Error, [None, Some("N"), None], r#" Alert (the run ended in ERROR) of detection "N"."#),
+            (None, Kind::Matched, [None, None, Some("r r")], r#" Alert, run "r r"."#),
+            (high, Kind::Matched, [None; 3], ""),
+        ] {
+            let [detection_id, detection_name, run_id] = [id, name, run].map(|text| text.map(ToOwned::to_owned));
+            let about = About { severity, kind: Some(kind), detection_id, detection_name, run_id, ..About::default() };
+            assert_eq!(of_alert(&about, &Fate::Delivered, None).message, format!("DELIVERED: .{said}"));
+        }
+    }
+
+    #[test]
+    fn a_detection_id_in_a_numbers_own_digits_is_a_number() {
+        let written = |id: &str| {
+            let about = About { detection_id: Some(id.into()), ..About::default() };
+            serde_json::to_value(of_alert(&about, &Fate::Ignored, None)).unwrap()["detection_id"].is_number()
+        };
+        assert_eq!(["7", "-7", "007", "+7", "9223372036854775808"].map(written), [true, true, false, false, false]);
+    }
+
+    #[test]
+    fn a_probe_warns_of_a_certificate_in_its_last_21_days() {
+        let until = "HTTP 202 after 12 ms. Its certificate is valid until 05 Feb 2025";
+        for (expires, level, said) in [
+            (21 * DAY, Level::Info, format!("{until} 10:00 UTC.")),
+            (21 * DAY - 1, Level::Warn, format!("{until} 09:59 UTC. Endpoint owner: renew it, it ends in 21 days.")),
+        ] {
+            let tried = delivered(Some(at(expires)));
+            let report = Report::probe(&Subject { tried: Some(&tried), ..Subject::default() }, None, at(0));
+            assert_eq!((report.level, report.total_ms), (level, Some(12)));
+            assert!(report.message.ends_with(&said), "{}", report.message);
+        }
+    }
+}
