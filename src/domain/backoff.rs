@@ -181,4 +181,26 @@ mod tests {
         let seconds: Vec<_> = [0, 1, 2, 3, 7, 8, 50].map(|count| after_our_fault(count).as_secs()).into();
         assert_eq!(seconds, [30, 30, 60, 120, 1920, 3600, 3600]);
     }
+
+    #[test]
+    fn each_point_has_a_jitter_of_its_own() {
+        let points = |jitter| Schedule { jitter, max_attempts: 4 }.points().map(|(_, due)| due.as_millis());
+        assert_eq!(points(0).collect::<Vec<_>>(), [8000, 34_000, 136_000], "a fifth earlier");
+        assert_eq!(points(1).collect::<Vec<_>>(), [8063, 40_047, 139_024]);
+    }
+
+    #[test]
+    fn a_message_may_come_a_second_before_its_point() {
+        let schedule = Schedule { jitter: 0, max_attempts: 3 };
+        let times = [6999, 7000].map(Duration::from_millis);
+        assert_eq!(times.map(|at| schedule.attempt(at)), [1, 2]);
+        assert_eq!(times.map(|at| schedule.next_attempt(at, NONE).unwrap().as_secs()), [2, 27]);
+    }
+
+    #[test]
+    fn a_pause_is_up_to_a_tenth_longer_than_asked() {
+        let pause = |jitter| Schedule { jitter, max_attempts: 12 }.pause(NONE, Duration::from_secs(100)).as_secs();
+        assert_eq!([0, 255, 256].map(pause), [100, 110, 100]);
+        assert_eq!((LONGEST_WAIT.as_secs(), LONGEST_LIFE.as_secs()), (42_600, 518_400));
+    }
 }

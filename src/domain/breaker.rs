@@ -280,4 +280,23 @@ mod tests {
         let (mut breaker, _) = opened(1);
         assert_eq!(breaker.admit(Duration::from_secs(5)), Admission::Trial);
     }
+
+    #[test]
+    fn it_is_idle_until_it_fails_slowly_and_after_a_success() {
+        let mut breaker = Breaker::default();
+        assert!(breaker.is_idle() && !opened(1).0.is_idle());
+        for (seen, is_idle) in [(Seen::Slow(Duration::from_millis(999)), true), (SLOWLY, false), (Seen::Quick, true)] {
+            breaker.record(seen, "c", false, at(0), 0.0);
+            assert_eq!(breaker.is_idle(), is_idle, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_wait_is_obeyed_and_a_longer_one_is_not() {
+        let (mut breaker, now) = opened(5);
+        breaker.until = Some(now + Duration::from_secs(1080));
+        assert!(is_open(&mut breaker, now));
+        let before = now.saturating_sub(Duration::from_secs(1));
+        assert_eq!(breaker.admit(before), Admission::Trial, "the clock was set back");
+    }
 }

@@ -86,3 +86,18 @@ fn without_route(document: &Document) -> Vec<String> {
     named.extend(destinations.filter_map(|one| one.fallback.as_ref()).map(|fallback| &fallback.to));
     document.destinations.keys().filter(|id| !named.contains(id)).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::Code;
+
+    #[test]
+    fn a_failed_look_up_says_why_and_what_to_do() {
+        let check = Check::failed(&Failure::of(Code::LookupFailed, "the secret soc", "no text", "give it a text"));
+        let cause = "the destinations cannot be read from the secret soc: no text";
+        assert_eq!((check.ok, check.code, check.cause.as_deref()), (false, Some("lookup_failed"), Some(cause)));
+        let said = format!("check of 0 destination(s) and 0 route(s): {cause}. Operator: give it a text.");
+        assert_eq!((check.sentence(), check.remedy.as_deref()), (said, Some("give it a text")));
+    }
+}

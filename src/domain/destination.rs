@@ -279,4 +279,48 @@ mod tests {
             assert_eq!(target.endpoint.expose_url().as_str(), format!("https://h/{value}"));
         }
     }
+
+    #[test]
+    fn targets_differ_by_endpoint_headers_or_keys_alone() {
+        let target = || destination("https://h/x").complete(&Resolved::default()).ok().unwrap();
+        let differs = |change: fn(&mut Target)| {
+            let mut changed = target();
+            change(&mut changed);
+            target().differs_from(&changed)
+        };
+        assert!(!differs(|target| target.timeout = Duration::ZERO));
+        assert!(differs(|target| target.endpoint = Endpoint::parse("https://h/y").unwrap()));
+        assert!(differs(|target| drop(target.headers.insert("x", http::HeaderValue::from_static("v")))));
+        assert!(differs(|target| target.signing_keys.push(SigningKey::parse(&"A".repeat(32)).unwrap())));
+    }
+
+    #[test]
+    fn filters_hold_back_what_they_name_and_no_unknown_value() {
+        let mut destination = destination("https://h/");
+        let filter = |destination: &Destination, kind, severity| {
+            let outcome = format!(r#"{{"detection_id":1,"outcome":"{kind}","severity":"{severity}"}}"#);
+            destination.filter(&Outcome::parse(&outcome.into()).unwrap())
+        };
+        assert_eq!(filter(&destination, "NOT_MATCHED", "LOW"), None);
+        destination.min_severity = Some(Severity::High);
+        let filtered = ["MEDIUM", "HIGH", "CRITICAL", "URGENT"].map(|severity| filter(&destination, "ERROR", severity));
+        assert_eq!(filtered, [Some(Filter::MinSeverity), None, None, None]);
+        destination.outcomes = Some(vec![Kind::Error]);
+        let filtered = ["MATCHED", "ERROR", "PARTIAL"].map(|kind| filter(&destination, kind, "HIGH"));
+        assert_eq!(filtered, [Some(Filter::Outcomes), None, None]);
+        destination.active = false;
+        assert_eq!(filter(&destination, "ERROR", "HIGH"), Some(Filter::Inactive));
+    }
+
+    #[test]
+    fn values_of_secrets_fill_the_headers_up_to_8_kib() {
+        let mut destination = destination("https://h/");
+        destination.headers.push((HeaderName::from_static("x-k"), Template::parse("{{secret:a}}").unwrap()));
+        let fits = |length| {
+            let mut resolved = Resolved::default();
+            resolved.insert(Reference::parse("a").unwrap(), &"v".repeat(length).into());
+            destination.complete(&resolved).is_ok()
+        };
+        assert!(fits(8192 - 3) && !fits(8192 - 2));
+    }
 }

@@ -474,8 +474,15 @@ mod tests {
                 300..=499 => Some(Next::DeadLetter),
                 _ => Some(Next::Retry),
             };
-            assert_eq!(Failure::of_status(status, None).map(|failure| failure.row().next), expected, "{status}");
+            let failure = Failure::of_status(status, None);
+            assert_eq!(failure.as_ref().map(|failure| failure.row().next), expected, "{status}");
+            assert_eq!(failure.and_then(|failure| failure.status), expected.map(|_| status));
         }
+        let name = |status| Failure::of_status(status, None).unwrap().row().name;
+        assert_eq!([302, 401, 404].map(name), ["redirect", "unauthorized", "not_found"]);
+        assert_eq!([409, 410, 429, 425].map(name), ["conflict", "gone", "rate_limited", "busy"]);
+        assert_eq!([400, 501, 503].map(name), ["refused_by_endpoint", "unsupported", "server_error"]);
+        assert_eq!([101, 999].map(name), ["unexpected_status"; 2]);
     }
 
     #[test]
@@ -521,5 +528,35 @@ mod tests {
             assert_eq!(in_words(Duration::from_secs(seconds)), words);
         }
         assert_eq!(in_words(Duration::from_millis(250)), "250 ms");
+    }
+
+    #[test]
+    fn an_odd_status_and_a_wait_that_is_asked_for_are_explained() {
+        let cause = |status, wait| Failure::of_status(status, Some(Duration::from_secs(wait))).unwrap().cause();
+        assert!(cause(101, 0).ends_with("HTTP 101, which switches to another protocol, such as WebSocket"));
+        assert!(cause(103, 0).ends_with("HTTP 103, which is an interim answer in place of a final one"));
+        assert!(cause(600, 0).ends_with("HTTP 600, a number that HTTP does not define"));
+        assert!(cause(503, 0).ends_with("an error of its own"));
+        assert!(cause(503, 90).ends_with("an error of its own; it asks to wait 90 s"));
+    }
+
+    #[test]
+    fn owners_and_the_two_lists_of_codes_are_as_named() {
+        use Owner::{EndpointOwner, Network, Operator, Producer};
+        let names = [EndpointOwner, Operator, Network, Producer].map(Owner::name);
+        assert_eq!(names, ["endpoint owner", "operator", "network", "producer"]);
+        let all = |is: fn(Code) -> bool| Code::ALL.iter().copied().filter(|code| is(*code)).collect::<Vec<_>>();
+        assert_eq!(all(Code::is_policy), [Code::AddressForbidden, Code::AddressPrivate, Code::PlainHttp]);
+        assert_eq!(all(Code::is_untried), [Code::NotStarted, Code::CircuitOpen]);
+    }
+
+    #[test]
+    fn what_is_not_kept_tells_of_the_failure_before() {
+        let before = Failure { maybe_received: true, ..Failure::of_status(503, None).unwrap() };
+        let failure = Failure::new(Code::TooLargeToKeep).not_kept(&before);
+        assert_eq!((failure.status, failure.maybe_received), (Some(503), true));
+        assert!(failure.cause().starts_with(&before.cause()), "{}", failure.cause());
+        let remedy = "have the cause mended (endpoint owner: look in the endpoint's log for the error)";
+        assert_eq!(failure.remedy(), remedy);
     }
 }

@@ -255,7 +255,14 @@ mod tests {
         let spelled = |text: &str| String::from_utf8(fit_for_sqs(&Bytes::from(text.to_owned())).to_vec()).unwrap();
         assert_eq!(spelled("a\u{fffe}\\\\\u{ffff}b"), r"a\ufffe\\\uffffb");
         assert_eq!(spelled("\0\u{1f}\t\n\r\u{7f}\u{fffd}\u{1ffff}"), "\\u0000\\u001f\t\n\r\u{7f}\u{fffd}\u{1ffff}");
+        assert_eq!(spelled("\u{1}"), r"\u0001");
         let plain = Bytes::from_static(b"{}");
         assert_eq!(fit_for_sqs(&plain).as_ptr(), plain.as_ptr(), "no copy");
+    }
+
+    #[test]
+    fn only_a_list_has_items() {
+        let count = |json| items(serde_json::from_str(json).unwrap()).map(|items| items.len());
+        assert_eq!(["[1, [2]]", "[]", "{}", "null"].map(count), [Some(2), Some(0), None, None]);
     }
 }

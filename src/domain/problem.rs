@@ -113,9 +113,16 @@ mod tests {
 
     #[test]
     fn a_sentence_names_the_first_problems_and_counts_the_rest() {
-        let problems: Vec<_> = (0..12).map(|n| Problem::new(format!("p{n}"), "x")).collect();
-        let text = sentence(&problems);
-        assert!(text.starts_with("`p0`: expected x; `p1`"), "{text}");
-        assert!(text.ends_with("`p9`: expected x; and 2 more"), "{text}");
+        let problems: Vec<_> = (0..11).map(|n| Problem::new(format!("p{n}"), "x")).collect();
+        let ten = (0..10).map(|n| format!("`p{n}`: expected x")).collect::<Vec<_>>().join("; ");
+        assert_eq!(sentence(&problems[..10]), ten);
+        assert_eq!(sentence(&problems), format!("{ten}; and 1 more"));
+        assert_eq!(whole_sentence(&problems), format!("{ten}; `p10`: expected x"));
+    }
+
+    #[test]
+    fn an_id_is_quoted_unless_it_is_plain() {
+        let shown = ["run-4_5:6/7#8", "", "a b", "a."].map(plain_or_quoted);
+        assert_eq!(shown, ["run-4_5:6/7#8", r#""""#, r#""a b""#, r#""a.""#]);
     }
 }

@@ -130,3 +130,45 @@ impl Orders {
         self.not_before.filter(|due| sent.is_none_or(|sent| *due <= sent + LONGEST))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::problem::Problem;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
+    }
+
+    #[test]
+    fn a_queue_is_known_by_account_and_name() {
+        let queue = QueueName::of_arn("arn:aws:sqs:eu-west-1:1234:outcomes").unwrap();
+        let is_at = |end| queue.is_at(&format!("https://sqs.eu-west-1.amazonaws.com/{end}"));
+        let ends = ["1234/outcomes", "1234/outcomes-2", "1234/x-outcomes", "91234/outcomes"];
+        assert_eq!(ends.map(is_at), [true, false, false, false]);
+        assert_eq!(QueueName::of_arn("arn:aws:sqs:eu-west-1:1234"), None);
+    }
+
+    #[test]
+    fn a_time_over_12_hours_after_sending_is_not_obeyed() {
+        let due = |seconds, sent| Orders { not_before: Some(at(seconds)), ..Orders::default() }.due(sent);
+        assert_eq!([1, 43_200].map(|seconds| due(seconds, Some(at(0)))), [Some(at(1)), Some(at(43_200))]);
+        assert_eq!((due(43_201, Some(at(0))), due(43_201, None)), (None, Some(at(43_201))));
+    }
+
+    #[test]
+    fn only_the_retry_queue_gives_orders() {
+        let orders = Orders { renewed: true, ..Orders::default() };
+        let message = Message { sent: Some(at(5)), ..Message::new(orders.clone()) };
+        assert_eq!((message.orders(true), message.orders(false)), (Some(&orders), None));
+        assert_eq!([at(12), at(4)].map(|now| message.elapsed(now).as_secs()), [7, 0], "clocks differ");
+    }
+
+    #[test]
+    fn a_rejected_record_keeps_what_is_known_and_what_came() {
+        let about = About { run_id: Some("r".into()), ..About::default() };
+        let rejected = Rejected { about: about.clone(), ..Problem::new("$", "x").into() };
+        let record = Record::new(Origin::Direct, None, Err(rejected), "\u{1}".into());
+        assert_eq!((record.about(), &record.received[..]), (&about, &br"\u0001"[..]));
+    }
+}

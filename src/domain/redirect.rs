@@ -99,6 +99,7 @@ mod tests {
             ("http://soc.example:8080/hook", "https://soc.example/hook", "another origin, https://soc.example"),
             ("https://soc.example/hook", "http://soc.example/hook", "another origin, http://soc.example"),
             ("https://soc.example/hook", "https://a:b@x.example:8443/k?l#m", "another origin, https://x.example:8443"),
+            ("http://soc.example/hook", "http://x.example/hook", "another origin, http://x.example"),
             ("https://soc.example/hook", "//x.example", "another origin, https://x.example"),
             ("https://soc.example/hook", "https://login.example.com/", "a login page at https://login.example.com"),
             ("https://soc.example/hook", "https://sso-eu.example/x", "a login page at https://sso-eu.example"),

@@ -109,3 +109,56 @@ pub fn delivery(document: &Document, id: &str) -> Delivery {
         Some(Ok(destination)) => Delivery::Send(destination.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(routes: Option<Value>) -> Document {
+        let url = "https://h/";
+        let mut document = json!({ "destinations": {
+            "soc": { "url": url }, "off": { "url": url, "active": false }, "bad": {},
+            "high": { "url": url, "min_severity": "HIGH" }, "paused": { "url": url, "paused": true },
+        } });
+        document.as_object_mut().unwrap().extend(routes.map(|routes| ("routes".to_owned(), routes)));
+        Document::parse(document.to_string().as_bytes()).ok().unwrap()
+    }
+
+    /// Who gets it, and what becomes of it.
+    fn told(delivery: &Delivery) -> String {
+        let fate = match delivery {
+            Delivery::Send(_) => "Send".to_owned(),
+            Delivery::Filtered(_, filter) => format!("{filter:?}"),
+            Delivery::Failed { failure, .. } => format!("{:?}", failure.code),
+        };
+        format!("{}: {fate}", delivery.id().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_route_gives_each_of_its_destinations_one_delivery() {
+        let all = ["bad: DestinationInvalid", "high: MinSeverity", "off: Inactive", "paused: Send", "soc: Send"];
+        for (routes, expected) in [
+            (
+                Some(json!({ "7": ["soc", "gone", "soc"], "*": ["off"] })),
+                &["soc: Send", "gone: DestinationUnknown"][..],
+            ),
+            (Some(json!({ "7": ["soc", "NO ID"] })), &["soc: Send", ": RouteInvalid"]),
+            (Some(json!({ "8": ["high"], "*": ["soc"] })), &["soc: Send"]),
+            (Some(json!({ "8": ["high"] })), &[]),
+            (None, &all),
+        ] {
+            let outcome = r#"{"detection_id":7,"outcome":"MATCHED","severity":"MEDIUM"}"#;
+            let deliveries = deliveries(&document(routes), &Outcome::parse(&outcome.into()).unwrap());
+            assert_eq!(deliveries.iter().map(told).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn a_waiting_delivery_passes_filters_but_not_a_switch() {
+        let told = ["high", "off", "gone", "https://h/SECRET"].map(|id| told(&delivery(&document(None), id)));
+        let unknown = ["gone: DestinationUnknown", "(invalid): DestinationUnknown"];
+        assert_eq!(told, ["high: Send", "off: DestinationInactive", unknown[0], unknown[1]]);
+    }
+}

@@ -80,4 +80,12 @@ mod tests {
             assert!(SigningKey::parse(text).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn keys_are_equal_when_their_bytes_are() {
+        let key = |text: &str| SigningKey::parse(text).unwrap();
+        let text = BASE64_STANDARD.encode([7; 24]);
+        assert_eq!(key(&text).expose(), [7; 24]);
+        assert!(key(&text) == key(&format!("whsec_{text}")) && key(&text) != key(SECRET));
+    }
 }

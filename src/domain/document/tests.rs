@@ -281,3 +281,28 @@ fn the_schema_accepts_and_refuses_what_the_parser_does() {
         assert!(!validator.is_valid(&value), "{path}: {value}");
     }
 }
+
+#[test]
+fn every_option_of_a_destination_is_read() {
+    let value = soc(json!({
+        "outcomes": ["ERROR"], "min_severity": "HIGH", "headers": { "X": "1" }, "signing_secrets": ["{{secret:k}}"]
+    }));
+    let document = parse(&value).ok().unwrap();
+    let soc = document.destinations["soc"].as_ref().unwrap();
+    assert_eq!((soc.outcomes.as_deref(), soc.min_severity), (Some(&[Kind::Error][..]), Some(Severity::High)));
+    assert_eq!((soc.headers.len(), soc.signing_secrets.len()), (1, 1));
+    assert_eq!(document.size(), 2 * 1024 + 4 * value["destinations"]["soc"].to_string().len());
+}
+
+#[test]
+fn names_and_values_of_headers_fill_8_kib_together() {
+    let problems = |length| problems_of(&soc(json!({ "headers": { "x-k": "v".repeat(length) } })));
+    assert_eq!([problems(8192 - 3), problems(8192 - 2)], [vec![], vec!["destinations.soc.headers".to_owned()]]);
+}
+
+#[test]
+fn a_fallback_to_itself_is_told_as_such() {
+    let value = json!({ "destinations": { "a": { "url": "https://h/", "fallback": { "to": "a" } } } });
+    let expected = Problem::new("destinations.a.fallback.to", "another destination than this one");
+    assert_eq!(problems_in(&value.to_string()), [expected]);
+}

@@ -219,3 +219,19 @@ fn headers_of_the_connection_and_of_the_handler_are_refused() {
     }
     assert_eq!(format!("{:?}", header_value("Bearer SECRET").unwrap()), "Sensitive");
 }
+
+#[test]
+fn url_and_user_together_make_the_fingerprint() {
+    let of = |text: &str| Endpoint::parse(text).unwrap().fingerprint();
+    assert_eq!(of("https://h/x"), of("https://H:443/x"));
+    let others = ["https://h/x", "https://h/y", "http://h/x", "https://u@h/x", "https://u:p@h/x"].map(of);
+    assert_eq!(std::collections::HashSet::from(others).len(), others.len());
+}
+
+#[test]
+fn scheme_host_and_origin_are_those_of_the_url() {
+    let (plain, tls) = (Endpoint::parse("http://10.0.0.1/").unwrap(), Endpoint::parse("https://h/").unwrap());
+    assert!(plain.is_plain_http() && !tls.is_plain_http());
+    assert_eq!((plain.host(), tls.host()), (Some(Host::Ipv4([10, 0, 0, 1].into())), Some(Host::Domain("h"))));
+    assert_eq!(EndpointTemplate::parse("https://{{secret:a}}@h:8443/x").unwrap().origin(), "https://h:8443");
+}

@@ -259,3 +259,22 @@ fn deep_nesting_in_an_unknown_field_is_delivered() {
     let text = example().to_string().replacen('{', &format!("{{\"deep\":{deep},"), 1);
     assert!(Outcome::parse(&Bytes::from(text)).is_ok());
 }
+
+#[test]
+fn severities_and_kinds_are_read_and_shown_by_name() {
+    let severities = ["LOW", "MEDIUM", "HIGH", "CRITICAL", "UNKNOWN", "URGENT"];
+    let severities = severities.map(|name| with("severity", json!(name)).unwrap().severity());
+    assert!(severities.is_sorted());
+    assert_eq!(severities.map(Severity::name), ["LOW", "MEDIUM", "HIGH", "CRITICAL", "UNKNOWN", "UNKNOWN"]);
+    let kinds = ["MATCHED", "NOT_MATCHED", "ERROR", "UNKNOWN", "PARTIAL"];
+    let kinds = kinds.map(|name| with("outcome", json!(name)).unwrap().kind());
+    assert_eq!(json!(kinds), json!(["MATCHED", "NOT_MATCHED", "ERROR", "UNKNOWN", "UNKNOWN"]));
+}
+
+#[test]
+fn a_field_that_only_outcomes_have_makes_a_resemblance() {
+    for name in ["detection_id", "detection_name", "severity", "outcome", "match_count", "replay_link"] {
+        assert!(resembles(&Object::read(&json!({ name: null }).to_string())), "{name}");
+    }
+    assert!(!resembles(&Object::read(r#"{"run_id":"r","description":"d","Records":[]}"#)));
+}
