@@ -83,7 +83,7 @@ impl Document {
                 let path = format!("routes.{id}");
                 let route = match value {
                     Some(value) => Route::parse(&path, &json(value).unwrap_or_default()),
-                    None => Route { problems: vec![Problem::new(&*path, ONCE)], path, ..Route::default() },
+                    None => Route { problems: vec![Problem::new(path, ONCE)], ..Route::default() },
                 };
                 (id, route)
             });

@@ -395,7 +395,7 @@ impl Failure {
     pub fn not_kept(self, before: &Self) -> Self {
         let mend = format!("{}: {}", before.row().owner.name(), before.remedy());
         let (status, maybe_received) = (before.status, before.maybe_received);
-        let failure = Self { status, maybe_received, excerpt: None, ..self };
+        let failure = Self { status, maybe_received, ..self };
         failure.with("before", before.cause()).with("mend", mend)
     }
 

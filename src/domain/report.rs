@@ -220,8 +220,7 @@ impl Report {
             acknowledged: true,
             result,
             code: failure.map(|failure| failure.row().name),
-            owner: failure
-                .map(|failure| if is_nobodys(failure, level) { "nobody yet" } else { failure.row().owner.name() }),
+            owner: failure.map(|failure| if level == Level::Error { failure.row().owner.name() } else { "nobody yet" }),
             destination: subject.destination.map(ToOwned::to_owned),
             endpoint: subject.endpoint.map(ToOwned::to_owned),
             severity: about.severity.map(Severity::name),
@@ -267,11 +266,6 @@ fn level(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>) -> Level
         Fate::Retrying { .. } if failure.code == Code::DestinationPaused && is_grave => Level::Warn,
         _ => failure.row().level,
     }
-}
-
-/// Whether time alone may mend it.
-fn is_nobodys(failure: &Failure, level: Level) -> bool {
-    level != Level::Error && (failure.code == Code::DestinationPaused || failure.row().level == Level::Warn)
 }
 
 /// `<destination> <FATE>: <cause>. <owner>: <remedy>. <which alert>.`
@@ -380,11 +374,11 @@ fn push_answer(text: &mut String, subject: &Subject<'_>) {
 
 fn push_remedy(text: &mut String, failure: &Failure, level: Level, then: Option<&str>) {
     let (owner, remedy) = (failure.row().owner.name(), failure.remedy());
-    if is_nobodys(failure, level) {
-        let _ = write!(text, "Nobody yet; if it goes on, {owner}: {remedy}");
-    } else {
+    if level == Level::Error {
         push_capital(text, owner);
         let _ = write!(text, ": {remedy}");
+    } else {
+        let _ = write!(text, "Nobody yet; if it goes on, {owner}: {remedy}");
     }
     if let Some(then) = then {
         text.push_str(then);
