@@ -100,4 +100,20 @@ mod tests {
         let said = format!("check of 0 destination(s) and 0 route(s): {cause}. Operator: give it a text.");
         assert_eq!((check.sentence(), check.remedy.as_deref()), (said, Some("give it a text")));
     }
+
+    #[test]
+    fn who_has_neither_route_nor_fallback_is_named() {
+        let text = r#"{
+            "destinations": {
+                "routed": { "url": "https://a/", "fallback": { "to": "stand-in" } },
+                "stand-in": { "url": "https://b/" },
+                "forgotten": { "url": "https://c/" }
+            },
+            "routes": { "*": ["routed"] }
+        }"#;
+        let mut document = Document::parse(text.as_bytes()).unwrap();
+        assert_eq!(Check::new(&document, Vec::new()).destinations_without_route, ["forgotten"]);
+        document.routes = None;
+        assert!(Check::new(&document, Vec::new()).destinations_without_route.is_empty(), "each gets every outcome");
+    }
 }
