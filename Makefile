@@ -55,7 +55,7 @@ campaign: tools ## Deliver 20,000 outcomes while everything around the function 
 seeded-bugs: tools ## Test the tests: each known bug must be caught
 	tools/seeded-bugs.sh
 
-mutants: tools $(VENV)/bin/cargo-mutants ## Test the tests: change the code in many small ways, and list the changes that no test catches (FILES, TESTS; all take many hours)
+mutants: tools $(VENV)/bin/cargo-mutants ## Test the tests: change the code in many small ways, and list what no test catches (FILES=src/domain TESTS=--lib takes 20 minutes, all takes many hours)
 	tools/mutants.sh "$(FILES)" $(TESTS)
 
 bench: tools target/bench/.peers ## Measure everything that docs/performance.md shows, and write it (up to 20 minutes)

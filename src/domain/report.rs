@@ -478,6 +478,7 @@ pub fn day(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attempt::Address;
 
     const DAY: u64 = 24 * 60 * 60;
 
@@ -529,6 +530,17 @@ mod tests {
         }
         let report = of_alert(&About { kind: Some(Kind::NotMatched), ..About::default() }, &Fate::Ignored, None);
         assert_eq!(report.message, "NOT SENT: the detection has no route, and needs none, as its run found nothing.");
+    }
+
+    #[test]
+    fn addresses_are_told_where_no_answer_came_and_to_a_probe() {
+        let addresses = vec![Address { ip: [203, 0, 113, 7].into(), blocked: None }];
+        let tried = Attempt { addresses, ..delivered(None) };
+        let subject = Subject { tried: Some(&tried), attempt: Some(1), ..Subject::default() };
+        let [no_answer, answer] = [Failure::new(Code::Timeout), Failure::of_status(500, None).unwrap()];
+        let told = |failure| Report::new(&subject, &retrying(), Some(failure), at(0)).addresses;
+        assert_eq!((told(&no_answer).len(), told(&answer).len()), (1, 0));
+        assert_eq!(Report::probe(&subject, Some(&answer), at(0)).addresses, ["203.0.113.7"]);
     }
 
     #[test]

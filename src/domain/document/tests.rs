@@ -111,6 +111,13 @@ fn bad() -> Vec<(Value, &'static str)> {
 }
 
 #[test]
+fn a_single_destination_gets_everything() {
+    let soc = parse(&soc(json!({}))).unwrap().destinations.remove("soc").unwrap().unwrap();
+    let document = Document::single(soc);
+    assert!(document.destinations["soc"].is_ok() && document.routes.is_none());
+}
+
+#[test]
 fn good_documents_have_no_problems() {
     for value in good() {
         assert_eq!(problems_of(&value), [""; 0], "{value}");
