@@ -37,9 +37,15 @@ class Process:
         self.shown = 0
 
     def new_lines(self):
-        text = self.path.read_bytes()[self.shown :].decode(errors="replace")
-        self.shown += len(text.encode())
-        return text.splitlines()
+        # AWS's emulator hands output on in pieces, so the last line may still be on its way.
+        for _ in range(50):
+            text = self.path.read_bytes()[self.shown :]
+            if not text or text.endswith(b"\n"):
+                break
+            time.sleep(0.02)
+        whole = text[: text.rfind(b"\n") + 1]
+        self.shown += len(whole)
+        return whole.decode(errors="replace").splitlines()
 
     def end(self):
         try:
