@@ -64,7 +64,7 @@ bench: tools target/bench/.peers ## Measure everything that docs/performance.md 
 	cargo run --quiet --profile $(PROFILE) --package bench -- all $(ACCEPT)
 
 # What has no noise, on the build that the tests run.
-bench-gates: tools ## Fail if instructions, sizes or lines have grown by more than a tenth (needs valgrind)
+bench-gates: ## Fail if instructions, sizes or lines have grown by more than a tenth (needs valgrind)
 	@valgrind --version > /dev/null || { echo 'valgrind is missing: install it with the packages of your system'; exit 1; }
 	$(BUILD_AS_TESTED)
 	cargo build --profile $(PROFILE) --package hello

@@ -258,7 +258,8 @@ def update(aws, folder, outputs):
     queue = outputs["QueueUrl"]
     missing = lambda: set(sent) - set(Endpoint.accepted)
     wait(lambda: len(missing()) <= aws.count(queue, "NotVisible") and aws.count(queue) == aws.count(queue, "NotVisible"),
-         f"{sorted(missing())} at the endpoint or hidden in the queue")
+         f"all {len(sent)} outcomes at the endpoint or hidden in the queue")
+    empty(aws, outputs, ["RetryQueueUrl", "DeadLetterQueueUrl"])
     step(f"of {len(sent)} outcomes that are sent during an update of the stack {len(sent) - len(missing())} arrive, the rest waits")
 
 
@@ -300,9 +301,9 @@ def arrive(names):
     check(not often, f"each once, but {often} more often")
 
 
-def empty(aws, outputs):
-    """Waits until nothing is left in any queue."""
-    for queue in ["QueueUrl", "RetryQueueUrl", "DeadLetterQueueUrl"]:
+def empty(aws, outputs, queues=("QueueUrl", "RetryQueueUrl", "DeadLetterQueueUrl")):
+    """Waits until nothing is left in any of the queues."""
+    for queue in queues:
         wait(lambda: aws.count(outputs[queue]) == 0, f"an empty {queue}")
 
 

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::support::receiver::{Receiver, Reply, Request};
-use super::support::runtime::{Function, Log, document, free_port, http_post_with, local};
+use super::support::runtime::{Function, Log, document, free_port, http_post_with, local, start};
 use super::support::samples::sample;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -41,7 +41,8 @@ impl Example {
     /// Starts a program whose last argument is its port.
     async fn start(program: &str, arguments: &[&str]) -> Self {
         let port = free_port();
-        let mut child = Command::new(project(program))
+        let mut command = Command::new(project(program));
+        command
             .args(arguments)
             .arg(port.to_string())
             .current_dir(project("examples/receivers"))
@@ -52,14 +53,8 @@ impl Example {
                 ("AWS_DEFAULT_REGION", "eu-west-1"),
                 ("PYTHONUNBUFFERED", "1"),
                 ("PYTHONDONTWRITEBYTECODE", "1"),
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}; run `make tools`"));
-        let log = Log::of(&mut child);
+            ]);
+        let (child, log) = start(&mut command);
         for _ in 0..1200 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 return Self { _child: child, port, log };

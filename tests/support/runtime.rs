@@ -72,7 +72,7 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    pub(crate) fn of(child: &mut Child) -> Self {
+    fn of(child: &mut Child) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
         let sink = lines.clone();
@@ -112,6 +112,14 @@ impl Log {
     }
 }
 
+/// Starts a program that ends with its `Child`, and collects what it writes.
+pub(crate) fn start(command: &mut Command) -> (Child, Log) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}; run `make tools`"));
+    let log = Log::of(&mut child);
+    (child, log)
+}
+
 impl Deref for Function {
     type Target = Log;
 
@@ -137,19 +145,14 @@ impl Function {
     pub(crate) async fn start_with_timeout(variables: Vec<(String, String)>, timeout_seconds: u32) -> Self {
         let (rie_port, api_port) = (free_port(), free_port());
         let rie_address = format!("127.0.0.1:{rie_port}");
-        let mut child = Command::new(rie())
+        let mut command = Command::new(rie());
+        command
             .args(["--log-level", "error", "--runtime-interface-emulator-address", &rie_address])
             .args(["--runtime-api-address", &format!("127.0.0.1:{api_port}"), BINARY])
             .env_clear()
             .env("AWS_LAMBDA_FUNCTION_TIMEOUT", timeout_seconds.to_string())
-            .envs(variables)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let log = Log::of(&mut child);
+            .envs(variables);
+        let (child, log) = start(&mut command);
         for _ in 0..200 {
             if TcpStream::connect(&rie_address).await.is_ok() {
                 break;
@@ -271,20 +274,15 @@ impl OwnRuntime {
                 tokio::spawn(serve(stream, served.clone()));
             }
         });
-        let mut child = Command::new(BINARY)
+        let mut command = Command::new(BINARY);
+        command
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", "f")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
-            .envs(variables)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let log = Log::of(&mut child);
+            .envs(variables);
+        let (child, log) = start(&mut command);
         Self { child: Mutex::new(child), api, log, server }
     }
 
