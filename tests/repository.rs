@@ -181,7 +181,21 @@ fn failures_page() -> String {
          - The level is the one while it is retried; every dead letter is an ERROR. ERROR means that a person must act.\n\
          - Words in *italics* stand for the facts of the case.\n",
     );
-    let shown = |text: &str| text.replace(['{', '}'], "*").replace('|', "\\|");
+    // A place with a text that stands where there is no fact: the text says more than the place's name.
+    let shown = |text: &str| {
+        let mut parts = text.split('{');
+        let mut shown = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (place, rest) = part.split_once('}').unwrap();
+            match place.split_once('|') {
+                Some((_, text)) if !text.is_empty() => shown += text,
+                Some((name, _)) => shown += &format!("*{name}*"),
+                None => shown += &format!("*{place}*"),
+            }
+            shown += rest;
+        }
+        shown.replace('|', "\\|")
+    };
     for (group, codes) in Code::GROUPS {
         page += &format!(
             "\n## {group}\n\n| code | next | level | who acts | cause | remedy |\n|---|---|---|---|---|---|\n"
@@ -199,11 +213,12 @@ fn failures_page() -> String {
         }
     }
     page += "\n## Reasons of AWS\n\nWhat stands for *problems* and *fix* where AWS does not do what it is asked:\n\n\
-             | reason | cause | remedy |\n|---|---|---|\n";
+             | reason | level | cause | remedy |\n|---|---|---|---|\n";
     for reason in AwsReason::ALL {
         page += &format!(
-            "| {} | {} | {} |\n",
+            "| {} | {} | {} | {} |\n",
             reason.name().replace('_', " "),
+            format!("{:?}", reason.level()).to_uppercase(),
             shown(reason.cause()),
             shown(reason.remedy())
         );

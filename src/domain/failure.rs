@@ -48,7 +48,8 @@ impl Owner {
     }
 }
 
-/// One row of the table. Texts name the facts of a case as `{place}`; [`Failure::with`] fills them.
+/// One row of the table. Texts name the facts of a case as `{place}`, which [`Failure::with`] fills, or as `{place|text}`
+/// where the text stands if there is no such fact.
 #[derive(Debug)]
 pub struct Row {
     pub name: &'static str,
@@ -91,7 +92,7 @@ failures! {
             "{endpoint} answered HTTP {status} and redirects to {location}; redirects are never followed"
             => "{advice}"
         Unauthorized "unauthorized" Retry Error Operator:
-            "{endpoint} answered HTTP {status}: it rejects the credentials{fresh}"
+            "{endpoint} answered HTTP {status}: it rejects the credentials{fresh|}"
             => "check the destination's API key, header or signing secret, and that the endpoint lets this caller in"
         NotFound "not_found" Retry Error Operator:
             "{endpoint} answered HTTP 404: it has nothing at this path"
@@ -100,19 +101,19 @@ failures! {
             "{endpoint} answered HTTP 410: it asks never to be called again"
             => "give the destination another `url`"
         RateLimited "rate_limited" Wait Warn EndpointOwner:
-            "{endpoint} answered HTTP 429: it takes no more for now{asks}"
+            "{endpoint} answered HTTP 429: it takes no more for now{asks|}"
             => "raise the rate limit, or have the operator send less (`outcomes`, `min_severity`)"
         Busy "busy" Retry Warn EndpointOwner:
-            "{endpoint} answered HTTP {status}: it cannot take the alert now{asks}"
+            "{endpoint} answered HTTP {status}: it cannot take the alert now{asks|}"
             => "look in the endpoint's log"
         Conflict "conflict" Retry Warn EndpointOwner:
-            "{endpoint} answered HTTP 409: it may have this alert already{asks}"
+            "{endpoint} answered HTTP 409: it may have this alert already{asks|}"
             => "look for webhook-id {webhook_id} at the endpoint, and answer 2xx to duplicates"
         RefusedByEndpoint "refused_by_endpoint" DeadLetter Error EndpointOwner:
-            "{endpoint} answered HTTP {status}: it refuses this request for good{reason}"
+            "{endpoint} answered HTTP {status}: it refuses this request for good{reason|}"
             => "look in the endpoint's log for the reason, and accept the request"
         ServerError "server_error" Retry Warn EndpointOwner:
-            "{endpoint} answered HTTP {status}: an error of its own{asks}"
+            "{endpoint} answered HTTP {status}: an error of its own{asks|}"
             => "look in the endpoint's log for the error"
         Unsupported "unsupported" DeadLetter Error Operator:
             "{endpoint} answered HTTP {status}: it does not support such a request"
@@ -160,13 +161,13 @@ failures! {
     }
     "TLS" {
         TlsExpired "tls_expired" Retry Error EndpointOwner:
-            "the {which}certificate of {endpoint} expired on {date}"
+            "the {which|}certificate of {endpoint} expired on {date}"
             => "renew it ({openssl} shows the whole chain)"
         TlsNotYetValid "tls_not_yet_valid" Retry Error EndpointOwner:
-            "the {which}certificate of {endpoint} is valid only from {date}"
+            "the {which|}certificate of {endpoint} is valid only from {date}"
             => "use a certificate that is valid now, and check the clock where it was issued"
         TlsUnknownIssuer "tls_unknown_issuer" Retry Error EndpointOwner:
-            "no authority that this function trusts issued the certificate of {endpoint}{issuer}"
+            "no authority that this function trusts issued the certificate of {endpoint}{issuer|}"
             => "install a public authority's certificate with its intermediates ({openssl} shows the chain; this is also the \
                 error for an RSA key below 2048 bits), or have the operator trust your authority (ExtraCaLayerArn, EXTRA_CA_BUNDLE)"
         TlsCaAsServer "tls_ca_as_server" Retry Error EndpointOwner:
@@ -251,10 +252,10 @@ failures! {
     "No attempt: what came in" {
         InvalidOutcome "invalid_outcome" DeadLetter Error Producer:
             "this is not an outcome: {problems}"
-            => "correct what is named, and send the outcome again"
+            => "{fix|correct what is named, and send the outcome again}"
         UnknownEvent "unknown_event" DeadLetter Error Producer:
             "this event is not one that the function accepts: {problems}"
-            => "send an outcome alone, or through SQS, SNS or EventBridge"
+            => "{fix|send an outcome alone, or through SQS, SNS or EventBridge}"
     }
     "No attempt: look-up and queues" {
         LookupFailed "lookup_failed" Return Error Operator:
@@ -285,7 +286,7 @@ impl Code {
 }
 
 macro_rules! reasons {
-    ($($reason:ident $name:literal: $cause:literal => $remedy:literal)*) => {
+    ($($reason:ident $name:literal $level:ident: $cause:literal => $remedy:literal)*) => {
         /// Why AWS did not do what it was asked. The text may name the resource as `{what}`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum AwsReason { $(#[doc = $cause] $reason),* }
@@ -295,6 +296,8 @@ macro_rules! reasons {
 
             pub fn name(self) -> &'static str { match self { $(Self::$reason => $name),* } }
 
+            pub fn level(self) -> Level { match self { $(Self::$reason => Level::$level),* } }
+
             pub fn cause(self) -> &'static str { match self { $(Self::$reason => $cause),* } }
 
             pub fn remedy(self) -> &'static str { match self { $(Self::$reason => $remedy),* } }
@@ -303,20 +306,20 @@ macro_rules! reasons {
 }
 
 reasons! {
-    AccessDenied "access_denied": "AWS denies the function's role access (AccessDenied)"
+    AccessDenied "access_denied" Error: "AWS denies the function's role access (AccessDenied)"
         => "allow the function's role to use {what}"
-    KmsDenied "kms_denied": "AWS does not let the function's role use its KMS key (AccessDenied)"
+    KmsDenied "kms_denied" Error: "AWS does not let the function's role use its KMS key (AccessDenied)"
         => "allow the role kms:Decrypt for that key (SecretsKeyArns), also in the key's own policy"
-    NotFound "not_found": "it does not exist in this account and region"
+    NotFound "not_found" Error: "it does not exist in this account and region"
         => "create {what}, or correct its name where it is used"
-    Deleted "deleted": "it is marked for deletion" => "restore {what}, or use another"
-    NoVersion "no_version": "it has no AWSCURRENT version" => "give {what} a value"
-    NoText "no_text": "it has no text value" => "give {what} a text value (SecretString)"
-    Throttled "throttled": "AWS throttles the calls" => "raise the account's quota for these calls"
-    NoCredentials "no_credentials": "AWS does not accept the function's credentials"
+    Deleted "deleted" Error: "it is marked for deletion" => "restore {what}, or use another"
+    NoVersion "no_version" Error: "it has no AWSCURRENT version" => "give {what} a value"
+    NoText "no_text" Error: "it has no text value" => "give {what} a text value (SecretString)"
+    Throttled "throttled" Warn: "AWS throttles the calls" => "raise the account's quota for these calls"
+    NoCredentials "no_credentials" Error: "AWS does not accept the function's credentials"
         => "check the function's role, and the clock and region"
-    NoPath "no_path": "AWS does not answer" => "in a VPC, check the NAT gateway or the interface endpoint"
-    Other "other": "AWS answers with the error {error}" => "look {error} up in the service's API reference"
+    NoPath "no_path" Error: "AWS does not answer" => "in a VPC, check the NAT gateway or the interface endpoint"
+    Other "other" Error: "AWS answers with the error {error}" => "look {error} up in the service's API reference"
 }
 
 /// Fills the places of a text with facts, of which the last one of a name counts. A fact is not looked into, so it may
@@ -327,8 +330,9 @@ fn fill(text: &str, facts: &[(&'static str, String)]) -> String {
     while let Some((before, after)) = rest.split_once('{') {
         filled.push_str(before);
         let (place, after) = after.split_once('}').unwrap_or((after, ""));
-        match facts.iter().rev().find(|(name, _)| *name == place) {
-            Some((_, value)) => filled.push_str(value),
+        let (place, default) = place.split_once('|').map_or((place, None), |(place, text)| (place, Some(text)));
+        match facts.iter().rev().find(|(name, _)| *name == place).map(|(_, fact)| &**fact).or(default) {
+            Some(text) => filled.push_str(text),
             None => filled.extend(["{", place, "}"]),
         }
         rest = after;
@@ -340,6 +344,8 @@ fn fill(text: &str, facts: &[(&'static str, String)]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub code: Code,
+    /// Its row's, or less where AWS's reason is one that time may mend.
+    pub level: Level,
     /// What is known of the case, by the name of the place in the row's texts.
     pub facts: Vec<(&'static str, String)>,
     /// Of the endpoint's answer, if there was one.
@@ -360,22 +366,23 @@ const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 impl Failure {
     pub fn new(code: Code) -> Self {
         let (facts, retry_after) = (Vec::new(), Duration::ZERO);
-        Self { code, facts, status: None, retry_after, no_later: None, excerpt: None, maybe_received: false }
+        let level = code.row().level;
+        Self { code, level, facts, status: None, retry_after, no_later: None, excerpt: None, maybe_received: false }
     }
 
     /// The failure that an answer's status means; nothing for 200 to 299.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
         let code = code_of(status)?;
         let least = if code == Code::RateLimited { RATE_LIMIT_WAIT } else { Duration::ZERO };
-        let asks =
-            retry_after.filter(|wait| !wait.is_zero()).map(|wait| format!("; it asks to wait {}", in_words(wait)));
         let meaning = match status {
             101 => "which switches to another protocol, such as WebSocket",
             100..=199 => "which is an interim answer in place of a final one",
             _ => "a number that HTTP does not define",
         };
-        let failure = Self::new(code).with("status", status).with("asks", asks.unwrap_or_default());
-        let failure = failure.with("meaning", meaning).with("fresh", "");
+        let mut failure = Self::new(code).with("status", status).with("meaning", meaning);
+        if let Some(wait) = retry_after.filter(|wait| !wait.is_zero()) {
+            failure = failure.with("asks", format_args!("; it asks to wait {}", in_words(wait)));
+        }
         Some(Self { status: Some(status), retry_after: retry_after.unwrap_or_default().max(least), ..failure })
     }
 
@@ -387,7 +394,8 @@ impl Failure {
     /// A fault of AWS's, or of the way to it, with what was asked for ("the secret soc in eu-west-1") and AWS's code.
     pub fn of_aws(code: Code, what: &str, reason: AwsReason, error: &str) -> Self {
         let facts = [("what", what.to_owned()), ("error", error.to_owned())];
-        Self::of(code, what, fill(reason.cause(), &facts), fill(reason.remedy(), &facts))
+        let failure = Self::of(code, what, fill(reason.cause(), &facts), fill(reason.remedy(), &facts));
+        Self { level: failure.level.min(reason.level()), ..failure }
     }
 
     /// What was to be kept could not be written: this failure stands in the place of the one before.
@@ -512,6 +520,18 @@ mod tests {
     fn facts_fill_places_and_are_not_looked_into() {
         let failure = Failure::new(Code::Dns).with("host", "{limit}").with("limit", "x");
         assert_eq!(failure.cause(), "the host name {limit} does not resolve");
+        let unknown = Failure::new(Code::UnknownEvent);
+        assert_eq!(unknown.remedy(), "send an outcome alone, or through SQS, SNS or EventBridge");
+        assert_eq!(unknown.with("fix", "a|b").remedy(), "a|b");
+    }
+
+    #[test]
+    fn what_aws_throttles_may_pass_by_itself() {
+        let level = |code, reason| Failure::of_aws(code, "the secret s", reason, "X").level;
+        for code in [Code::SecretUnresolved, Code::LookupFailed, Code::QueueFailed] {
+            assert_eq!(level(code, AwsReason::Throttled), Level::Warn);
+            assert_eq!(level(code, AwsReason::NoPath), Level::Error);
+        }
     }
 
     #[test]

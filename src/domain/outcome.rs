@@ -48,6 +48,8 @@ pub struct Rejected {
     /// At least one.
     pub problems: Vec<Problem>,
     pub about: About,
+    /// What to do about it, where that is another thing than to send a better outcome.
+    pub fix: Option<&'static str>,
     /// Whether it is a whole event of unknown shape.
     pub is_unknown_event: bool,
 }
@@ -56,7 +58,8 @@ impl Rejected {
     /// Why it is dead-lettered.
     pub fn failure(&self) -> Failure {
         let code = if self.is_unknown_event { Code::UnknownEvent } else { Code::InvalidOutcome };
-        Failure::new(code).with("problems", sentence(&self.problems))
+        let failure = Failure::new(code).with("problems", sentence(&self.problems));
+        if let Some(fix) = self.fix { failure.with("fix", fix) } else { failure }
     }
 }
 
@@ -194,7 +197,7 @@ impl Outcome {
         };
         let problems = problems(object, detection_id.is_some(), about.kind.is_some());
         let Some(detection_id) = detection_id.filter(|_| problems.is_empty()) else {
-            return Err(Rejected { problems, about, is_unknown_event: false });
+            return Err(Rejected { problems, about, ..Rejected::default() });
         };
         about.severity.get_or_insert(Severity::Unknown);
         let warnings = DOCUMENTED.iter().filter(|(name, is_as_documented)| !is_as_documented(object.get(name)));

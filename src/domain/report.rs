@@ -181,7 +181,7 @@ impl Report {
         let expires = subject.tried.and_then(|tried| tried.certificate_expires);
         let ends_in = expires.map(|expires| span(now, expires)).filter(|left| *left < SOON);
         let level = match failure {
-            Some(failure) => failure.row().level.max(Level::Warn),
+            Some(failure) => failure.level.max(Level::Warn),
             None if ends_in.is_some() => Level::Warn,
             None => Level::Info,
         };
@@ -264,7 +264,7 @@ fn level(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>) -> Level
         }
         // A HIGH alert that nobody hears of is worth a warning, even if the pause is meant.
         Fate::Retrying { .. } if failure.code == Code::DestinationPaused && is_grave => Level::Warn,
-        _ => failure.row().level,
+        _ => failure.level,
     }
 }
 

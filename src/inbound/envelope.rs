@@ -42,18 +42,36 @@ const A_RECORD: &str = "an SQS or SNS record";
 /// What an envelope has to hold as a string.
 const A_TEXT: &str = "a string with a detection outcome";
 
-// What AWS itself sends: what it is, and what to do about it. Follows "this is".
-const CONFIRMATION: &str = "an SNS subscription confirmation: confirm it, or subscribe with raw message delivery";
-const UNSUBSCRIBED: &str = "an SNS unsubscribe confirmation: subscribe again if the topic's outcomes are wanted";
-const S3_TEST: &str = "an S3 test event: take this target out of the bucket's notifications, which hold no outcomes";
-const S3_EVENT: &str =
-    "an S3 event notification: take this target out of the bucket's notifications, which hold no outcomes";
-const DESTINATION_RECORD: &str = "a Lambda destination's record (OnSuccess or OnFailure) about another invocation: nothing in it is \
-    delivered; send the outcome by itself";
-const ARRAY: &str = "a JSON array, as EventBridge Pipes sends it: let the pipe write to the function's outcome queue";
-const POINTER: &str = "a pointer to an object in S3, as the Extended Client Library of SQS and SNS sends it, and the object is not \
-    fetched: send the outcome itself (SQS takes 1 MiB)";
-const TOO_MANY: &str = "an event of more than 1,000 records: send fewer at a time";
+/// Something that is known and holds no outcome: what it is, as in "this is …", and what to do about it.
+#[derive(Debug, Clone, Copy)]
+struct Foreign {
+    what: &'static str,
+    fix: &'static str,
+}
+
+const CONFIRMATION: Foreign = Foreign {
+    what: "an SNS subscription confirmation",
+    fix: "confirm the subscription, or subscribe with raw message delivery",
+};
+const UNSUBSCRIBED: Foreign =
+    Foreign { what: "an SNS unsubscribe confirmation", fix: "subscribe again if the topic's outcomes are wanted" };
+const S3: Foreign = Foreign {
+    what: "an S3 event notification",
+    fix: "take this target out of the bucket's notifications, which hold no outcomes",
+};
+const DESTINATION_RECORD: Foreign = Foreign {
+    what: "a Lambda destination's record (OnSuccess or OnFailure) about another invocation",
+    fix: "send the outcome by itself: nothing in such a record is delivered",
+};
+const ARRAY: Foreign = Foreign {
+    what: "a JSON array, as EventBridge Pipes sends it",
+    fix: "let the pipe write to the function's outcome queue",
+};
+const POINTER: Foreign = Foreign {
+    what: "a pointer to an object in S3, as the Extended Client Library of SQS and SNS sends it, and the object is not fetched",
+    fix: "send the outcome itself (SQS takes 1 MiB)",
+};
+const TOO_MANY: Foreign = Foreign { what: "an event of more than 1,000 records", fix: "send fewer at a time" };
 
 /// What an event has to be; ends the sentence "expected …".
 pub(super) const ACCEPTED: &str = "a detection outcome (a JSON object with detection_id and outcome), alone or in an SQS event \
@@ -69,7 +87,7 @@ pub(super) fn open(received: &Bytes) -> Result<Event, Rejected> {
         Shape::Notification(message) => (Origin::Sns, open_string(message, "Message", 1)),
         Shape::EventBridge(detail) => (Origin::EventBridge, open_part(received, detail, "detail", 1)),
         Shape::Text(text) => (Origin::Direct, open_text(&Bytes::from(text), "$", 0)),
-        Shape::Foreign(what) => return Err(unknown(Some(what), &object)),
+        Shape::Foreign(foreign) => return Err(unknown(Some(foreign), &object)),
         // What an administrator asks by hand. No other envelope may carry it: whoever can send outcomes must not be able
         // to make the function probe or redrive.
         Shape::Unknown => {
@@ -83,16 +101,17 @@ pub(super) fn open(received: &Bytes) -> Result<Event, Rejected> {
 }
 
 /// An event that is none of the accepted shapes: what it is and what to do, if it is known, or what its members are.
-fn unknown(what: Option<&str>, event: &Object<'_>) -> Rejected {
+fn unknown(foreign: Option<Foreign>, event: &Object<'_>) -> Rejected {
     const SHOWN: usize = 10;
     let names: Vec<_> = event.names().take(SHOWN).map(|name| plain_or_quoted(&printable(name, 64))).collect();
     let bytes = event.json.len();
-    let found = match what {
-        Some(what) => format!("this is {what}"),
+    let found = match foreign {
+        Some(foreign) => format!("this is {}", foreign.what),
         None if names.is_empty() => format!("this has no members ({bytes} bytes)"),
         None => format!("this has the members {} ({bytes} bytes)", names.join(", ")),
     };
-    Rejected { is_unknown_event: true, ..Problem::new("$", format!("{ACCEPTED}, but {found}")).into() }
+    let rejected: Rejected = Problem::new("$", format!("{ACCEPTED}, but {found}")).into();
+    Rejected { is_unknown_event: true, fix: foreign.map(|foreign| foreign.fix), ..rejected }
 }
 
 enum Shape<'a> {
@@ -103,8 +122,7 @@ enum Shape<'a> {
     /// One of the others, encoded once more as a JSON string: a producer encoded it twice, or an EventBridge rule or
     /// schedule has it as its input text.
     Text(String),
-    /// A message that AWS itself sends.
-    Foreign(&'static str),
+    Foreign(Foreign),
     Unknown,
 }
 
@@ -130,7 +148,7 @@ fn shape<'a>(object: &Object<'a>) -> Shape<'a> {
         _ if resembles(object) => Shape::Outcome,
         _ if is("Type", "SubscriptionConfirmation") => Shape::Foreign(CONFIRMATION),
         _ if is("Type", "UnsubscribeConfirmation") => Shape::Foreign(UNSUBSCRIBED),
-        _ if is("Event", "s3:TestEvent") => Shape::Foreign(S3_TEST),
+        _ if is("Event", "s3:TestEvent") => Shape::Foreign(S3),
         _ if object.get("requestContext").and(object.get("requestPayload")).is_some() => {
             Shape::Foreign(DESTINATION_RECORD)
         }
@@ -162,8 +180,8 @@ fn open_records(event: &Object<'_>, items: &[&RawValue], received: &Bytes) -> Re
     let is_batch = items.is_empty() || sources.iter().any(|source| matches!(source, Source::Sqs));
     // One that is recognised tells what the event is: beside it, an odd one is its own affair.
     if !is_batch && !sources.iter().any(|source| matches!(source, Source::Sns(_))) {
-        let what = sources.iter().find_map(|source| if let Source::Other(what) = source { *what } else { None });
-        return Err(unknown(what, event));
+        let known = sources.iter().find_map(|source| if let Source::Other(foreign) = source { *foreign } else { None });
+        return Err(unknown(known, event));
     }
     let origin = if is_batch { Origin::Sqs } else { Origin::Sns };
     let record = |(index, (item, source)): (usize, (&Object<'_>, Source<'_>))| {
@@ -174,9 +192,9 @@ fn open_records(event: &Object<'_>, items: &[&RawValue], received: &Bytes) -> Re
                 Record::new(Origin::Sns, None, outcome, whole)
             }
             Source::Sqs => open_message(item, index, whole),
-            Source::Other(what) => {
+            Source::Other(foreign) => {
                 let message = is_batch.then(|| message(item));
-                Record::new(origin, message, Err(reject(format!("Records[{index}]"), A_RECORD, what)), whole)
+                Record::new(origin, message, Err(reject(format!("Records[{index}]"), A_RECORD, foreign)), whole)
             }
         }
     };
@@ -227,8 +245,8 @@ fn message(item: &Object<'_>) -> Message {
 enum Source<'a> {
     Sns(&'a RawValue),
     Sqs,
-    /// Somebody else; what it is, if it is known.
-    Other(Option<&'static str>),
+    /// Somebody else.
+    Other(Option<Foreign>),
 }
 
 fn source<'a>(item: &Object<'a>) -> Source<'a> {
@@ -237,7 +255,7 @@ fn source<'a>(item: &Object<'a>) -> Source<'a> {
     }
     match item.get("eventSource").and_then(string).as_deref() {
         Some("aws:sqs") => Source::Sqs,
-        Some("aws:s3") => Source::Other(Some(S3_EVENT)),
+        Some("aws:s3") => Source::Other(Some(S3)),
         None if item.get("body").or(item.get("messageId")).is_some() => Source::Sqs,
         _ => Source::Other(None),
     }
@@ -259,7 +277,7 @@ fn open_text(text: &Bytes, path: &str, depth: usize) -> Result<Outcome, Rejected
         Shape::Notification(message) => open_string(message, &inside(path, "Message"), depth + 1),
         Shape::EventBridge(detail) => open_part(text, detail, &inside(path, "detail"), depth + 1),
         Shape::Text(text) => open_text(&Bytes::from(text), path, depth + 1),
-        Shape::Foreign(what) => Err(reject(path, "a detection outcome", Some(what))),
+        Shape::Foreign(foreign) => Err(reject(path, "a detection outcome", Some(foreign))),
         Shape::Outcome | Shape::Unknown => read(),
     }
 }
@@ -275,7 +293,7 @@ fn open_only_record(items: &[&RawValue], path: &str, depth: usize) -> Result<Out
     match (source(&item), item.get("body")) {
         (Source::Sns(message), _) => open_string(message, &inside(&path, "Sns.Message"), depth),
         (Source::Sqs, Some(body)) => open_string(body, &inside(&path, "body"), depth),
-        (Source::Other(what), _) => Err(reject(path, A_RECORD, what)),
+        (Source::Other(foreign), _) => Err(reject(path, A_RECORD, foreign)),
         (Source::Sqs, None) => Err(Problem::new(path, A_RECORD).into()),
     }
 }
@@ -296,11 +314,9 @@ fn as_str(text: &Bytes) -> &str {
     std::str::from_utf8(text).unwrap_or_default()
 }
 
-fn reject(path: impl Into<String>, expected: &'static str, found: Option<&str>) -> Rejected {
-    match found {
-        Some(what) => Problem::new(path, format!("{expected}, but this is {what}")).into(),
-        None => Problem::new(path, expected).into(),
-    }
+fn reject(path: impl Into<String>, expected: &'static str, foreign: Option<Foreign>) -> Rejected {
+    let Some(Foreign { what, fix }) = foreign else { return Problem::new(path, expected).into() };
+    Rejected { fix: Some(fix), ..Problem::new(path, format!("{expected}, but this is {what}")).into() }
 }
 
 fn inside(path: &str, member: &str) -> String {

@@ -107,16 +107,16 @@ fn tls_failure(error: &rustls::Error, steps: &Steps, secrets: &Secrets) -> Failu
 fn certificate_failure(error: &CertificateError, steps: &Steps, secrets: &Secrets) -> Failure {
     let dated = |code, time: &rustls::pki_types::UnixTime| {
         let date = day(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()));
-        let which = if steps.about_an_intermediate { "intermediate " } else { "" };
-        Failure::new(code).with("date", date).with("which", which)
+        let failure = Failure::new(code).with("date", date);
+        if steps.about_an_intermediate { failure.with("which", "intermediate ") } else { failure }
     };
     match error {
         CertificateError::ExpiredContext { not_after, .. } => dated(Code::TlsExpired, not_after),
         CertificateError::NotValidYetContext { not_before, .. } => dated(Code::TlsNotYetValid, not_before),
         // A private authority that was renewed under its old name is found by that name, and then its key does not fit.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            let issuer = if steps.self_signed { ": it is self-signed" } else { "" };
-            Failure::new(Code::TlsUnknownIssuer).with("issuer", issuer)
+            let failure = Failure::new(Code::TlsUnknownIssuer);
+            if steps.self_signed { failure.with("issuer", ": it is self-signed") } else { failure }
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {

@@ -236,8 +236,10 @@ impl Post<'_> {
         }
         let (body, is_whole) = excerpt::read(response, left).await;
         let excerpt = secrets.excerpt(&headers, &body, is_whole, self.payload);
-        let reason = if body.is_empty() { "; it gives no reason" } else { "" };
-        Failure { excerpt, ..failure.with("reason", reason) }
+        if body.is_empty() {
+            failure = failure.with("reason", "; it gives no reason");
+        }
+        Failure { excerpt, ..failure }
     }
 }
 

@@ -129,7 +129,10 @@ async fn messages_of_aws_are_named_in_the_line() {
     let results = function.results().await;
     for (line, code) in results.iter().zip(["invalid_outcome", "unknown_event"]) {
         let text = line["message"].as_str().unwrap();
-        assert!(text.contains("this is an SNS subscription confirmation: confirm it, or subscribe with raw"), "{text}");
+        assert!(
+            text.contains("this is an SNS subscription confirmation. Producer: confirm the subscription, or"),
+            "{text}"
+        );
         assert_eq!((&line["code"], &line["level"]), (&json!(code), &json!("ERROR")));
     }
     assert_eq!(results.len(), 2);
