@@ -145,7 +145,8 @@ impl Pass<'_> {
 
     async fn send(&mut self, batch: &mut [Letter]) -> Result<(), String> {
         let url = &self.queues.urls.retry;
-        let mut request = self.queues.sqs.client().await.send_message_batch().queue_url(url);
+        let sqs = self.queues.sqs.client().await;
+        let mut request = sqs.send_message_batch().queue_url(url);
         for (index, letter) in batch.iter().enumerate() {
             let mut entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(&letter.body);
             if let Some(id) = self.destination(letter) {
@@ -171,7 +172,8 @@ impl Pass<'_> {
     /// Deletes what is sent. A letter that cannot be deleted is delivered twice if it is redriven again.
     async fn delete(&mut self, batch: &[Letter]) -> Result<(), String> {
         let url = &self.queues.urls.dead_letter;
-        let mut request = self.queues.sqs.client().await.delete_message_batch().queue_url(url);
+        let sqs = self.queues.sqs.client().await;
+        let mut request = sqs.delete_message_batch().queue_url(url);
         for (index, letter) in batch.iter().enumerate().filter(|(_, letter)| letter.is_sent) {
             let entry = DeleteMessageBatchRequestEntry::builder().id(index.to_string());
             let entry = entry.receipt_handle(&letter.receipt).build();
@@ -241,8 +243,10 @@ impl Reader<'_> {
     async fn next(&mut self) -> Result<Option<Vec<Letter>>, String> {
         let urls = &self.queues.urls;
         while self.empty < EMPTY_RECEIVES && Instant::now() < self.end {
-            let request = self.queues.sqs.client().await.receive_message().queue_url(&urls.dead_letter);
-            let request = request
+            let sqs = self.queues.sqs.client().await;
+            let request = sqs
+                .receive_message()
+                .queue_url(&urls.dead_letter)
                 .max_number_of_messages(10)
                 .visibility_timeout(self.hidden_for)
                 // Asks all of SQS's servers; without waiting, only some of them.
@@ -270,8 +274,8 @@ async fn count(queues: &Queues) -> Result<(u64, u64), String> {
     let url = &queues.urls.dead_letter;
     let names =
         [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
-    let request =
-        queues.sqs.client().await.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec()));
+    let sqs = queues.sqs.client().await;
+    let request = sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec()));
     let answer =
         Box::pin(request.send()).await.map_err(|error| explain("sqs:GetQueueAttributes", url, error.code()))?;
     let [visible, hidden] = names
@@ -284,7 +288,8 @@ async fn count(queues: &Queues) -> Result<(u64, u64), String> {
 async fn show_again(queues: &Queues, receipts: &[String], end: Instant) -> Result<(), String> {
     let url = &queues.urls.dead_letter;
     for receipts in receipts.chunks(BATCH).take_while(|_| Instant::now() < end) {
-        let mut request = queues.sqs.client().await.change_message_visibility_batch().queue_url(url);
+        let sqs = queues.sqs.client().await;
+        let mut request = sqs.change_message_visibility_batch().queue_url(url);
         for (index, receipt) in receipts.iter().enumerate() {
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(index.to_string());
             let entry = entry.receipt_handle(receipt).visibility_timeout(0).build();

@@ -67,8 +67,8 @@ impl Names {
         tokio::task::spawn_blocking(move || {
             // tokio keeps what it found no thread for, and may run it later: then nobody waits for it.
             if !sender.is_closed() {
-                let place = Place { names, name: owned };
-                let found = (place.names.system)(&place.name);
+                let call = Call { names, name: owned };
+                let found = (call.names.system)(&call.name);
                 sender.send_replace(Some(found.map_err(drop)));
             }
         });
@@ -82,13 +82,13 @@ impl Names {
     }
 }
 
-/// The place of a call that runs. Dropping it makes room for another, after a panic as well.
-struct Place {
+/// A call that runs. Dropping it makes room for another, after a panic as well.
+struct Call {
     names: Arc<Names>,
     name: String,
 }
 
-impl Drop for Place {
+impl Drop for Call {
     fn drop(&mut self) {
         self.names.running().remove(&self.name);
         self.names.ended.notify_waiters();
