@@ -37,10 +37,9 @@ impl Circuits {
         let Some(Admission::Open { since, cause, until }) = admission else {
             return Ok(Leave { circuits: self, key, is_trial: admission == Some(Admission::Trial) });
         };
-        let at = |time| clock(SystemTime::UNIX_EPOCH + time, now);
         let wait = until.saturating_sub(since_1970(now)) + AFTERWARDS.mul_f64(fastrand::f64());
         let failure = Failure::new(Code::CircuitOpen).with("cause", cause);
-        let failure = failure.with("since", at(since)).with("trial", format_args!("{} UTC", at(until)));
+        let failure = failure.with("since", clock(SystemTime::UNIX_EPOCH + since, now));
         Err(Failure { no_later: Some(wait), ..failure })
     }
 

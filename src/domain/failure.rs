@@ -89,7 +89,7 @@ macro_rules! failures {
 failures! {
     "The endpoint answered" {
         Redirect "redirect" DeadLetter Error Operator:
-            "{endpoint} answered HTTP {status} and redirects to {location}; redirects are never followed"
+            "{endpoint} answered HTTP {status}, a redirect {location}; redirects are never followed"
             => "{advice}"
         Unauthorized "unauthorized" Retry Error Operator:
             "{endpoint} answered HTTP {status}: it rejects the credentials{fresh|}"
@@ -111,9 +111,9 @@ failures! {
             => "look for webhook-id {webhook_id} at the endpoint, and answer 2xx to duplicates"
         RefusedByEndpoint "refused_by_endpoint" DeadLetter Error EndpointOwner:
             "{endpoint} answered HTTP {status}: it refuses this request for good{reason|}"
-            => "look in the endpoint's log for the reason, and accept the request"
+            => "make the endpoint accept the request (its log may tell why it does not)"
         ServerError "server_error" Retry Warn EndpointOwner:
-            "{endpoint} answered HTTP {status}: an error of its own{asks|}"
+            "{endpoint} answered HTTP {status}: an error on its side{asks|}"
             => "look in the endpoint's log for the error"
         Unsupported "unsupported" DeadLetter Error Operator:
             "{endpoint} answered HTTP {status}: it does not support such a request"
@@ -136,7 +136,7 @@ failures! {
             "{leads}{address}, which is in {why} and not allowed"
             => "if that is meant, add its network to AllowPrivateCidrs (ALLOW_PRIVATE_CIDRS), else correct the `url`"
         PlainHttp "plain_http" DeadLetter Error Operator:
-            "the `url` of {endpoint} has http://, and {address} is outside the private networks where that is allowed"
+            "{endpoint} is plain HTTP, and {address} is outside the private networks where that is allowed"
             => "use https:// in the destination's `url`, or set AllowPlainHttp (ALLOW_PLAIN_HTTP) to true"
     }
     "The connection" {
@@ -148,13 +148,13 @@ failures! {
             => "check that the service is up, and its firewall and load balancer"
         ConnectUnreachable "connect_unreachable" Retry Warn Network:
             "no network path leads to {endpoint}{at}"
-            => "check the VPC's route tables and security groups"
+            => "check the VPC's route tables, and that the address is the right one"
         ConnectTimeout "connect_timeout" Retry Warn Network:
             "{endpoint}{at} accepted no connection within {limit}"
             => "check the firewalls in between and, in a VPC, the NAT gateway"
         ConnectFailed "connect_failed" Retry Warn Network:
             "no connection to {endpoint}{at} came about ({kind})"
-            => "check the firewalls in between, and the destination's `url`"
+            => "check the security groups and the firewalls in between"
         OutOfDescriptors "out_of_descriptors" Retry Warn Operator:
             "this function had no file descriptor left for a connection to {endpoint} (Lambda's limit: 1,024)"
             => "lower the batch size of the queues"
@@ -168,8 +168,8 @@ failures! {
             => "use a certificate that is valid now, and check the clock where it was issued"
         TlsUnknownIssuer "tls_unknown_issuer" Retry Error EndpointOwner:
             "no authority that this function trusts issued the certificate of {endpoint}{issuer|}"
-            => "install a public authority's certificate with its intermediates ({openssl} shows the chain; this is also the \
-                error for an RSA key below 2048 bits), or have the operator trust your authority (ExtraCaLayerArn, EXTRA_CA_BUNDLE)"
+            => "install a public authority's certificate with its intermediates and, if its key is RSA, of 2048 bits or more \
+                ({openssl} shows the chain), or have the operator trust your authority (ExtraCaLayerArn, EXTRA_CA_BUNDLE)"
         TlsCaAsServer "tls_ca_as_server" Retry Error EndpointOwner:
             "{endpoint} presents a certificate authority's certificate instead of a server's"
             => "issue a server's certificate with CA:FALSE (`openssl req -x509` alone makes an authority's)"
@@ -186,7 +186,7 @@ failures! {
             "{endpoint} shares no TLS version, cipher suite or signature algorithm with this function"
             => "enable TLS 1.2 or 1.3 with current cipher suites, and use a key of RSA 2048 or more, P-256, P-384 or Ed25519"
         TlsPlainHttp "tls_plain_http" Retry Error Operator:
-            "port {port} of {endpoint} answers without TLS"
+            "{endpoint} answers without TLS"
             => "use the endpoint's TLS port in the destination's `url`"
         TlsClientCertificate "tls_client_certificate" Retry Error EndpointOwner:
             "{endpoint} demands a client certificate, which this function does not have"
@@ -204,7 +204,7 @@ failures! {
     "After the request was sent" {
         Timeout "timeout" Retry Warn EndpointOwner:
             "{endpoint} did not answer within {limit}, the destination's `timeout`"
-            => "answer first and work later, or have the operator raise the `timeout` (at most 300 s)"
+            => "answer before the work is done, or have the operator raise the `timeout` (at most 300 s)"
         ConnectionLost "connection_lost" Retry Warn EndpointOwner:
             "the connection to {endpoint} broke before an answer came"
             => "look in the log of the endpoint and of any proxy in front of it"
@@ -214,13 +214,13 @@ failures! {
     }
     "This function's own limits" {
         Deadline "deadline" Retry Warn Operator:
-            "this function ran out of time {limit} after the request to {endpoint} began"
-            => "raise the function's timeout (LongestTimeout) above {timeout}, the destination's `timeout`"
+            "{endpoint} did not answer within {limit}, which was all that this function had left (the destination's `timeout` is {timeout})"
+            => "raise the function's timeout (LongestTimeout) above the destination's, or lower that"
         NotStarted "not_started" Retry Warn Operator:
             "this function's time was over before an attempt could begin"
-            => "lower the batch size or the destinations' timeouts, or raise the function's"
+            => "raise the function's timeout, or lower the batch size"
         CircuitOpen "circuit_open" Retry Warn EndpointOwner:
-            "no attempt, because those since {since} failed ({cause}); the next attempt is due at {trial}"
+            "no attempt, because those since {since} failed ({cause})"
             => "bring the endpoint back; deliveries then go on by themselves"
         Panic "panic" Retry Error Operator:
             "a bug in this function ended the attempt ({place}, version {version})"
@@ -243,8 +243,8 @@ failures! {
             "{what}, which the destination refers to, cannot be used: {problems}"
             => "{fix}"
         RouteInvalid "route_invalid" DeadLetter Error Operator:
-            "the route of this detection has a mistake: {problems}; its other destinations get the alert"
-            => "correct it"
+            "a part of this detection's route is wrong: {problems}; the rest of the route gets the alert"
+            => "correct that part (a redrive sends to the whole route)"
         Unrouted "unrouted" DeadLetter Error Operator:
             "detection {detection} has no route"
             => "add a route for it, or a `*` route for all that have none"
@@ -262,8 +262,8 @@ failures! {
             "the destinations cannot be read from {what}: {problems}"
             => "{fix}"
         TooLargeToKeep "too_large_to_keep" Return Error Operator:
-            "{before}; and the alert is too large to wait in a queue ({size}; a queue takes 1 MiB with its attributes)"
-            => "have the cause mended ({mend})"
+            "{before}; and the alert is too large for another queue ({size} with its attributes; the limit is 1048576 bytes)"
+            => "have the first failure mended ({mend})"
         QueueFailed "queue_failed" Return Error Operator:
             "{before}; then the alert could not be written to {what}: {problems}"
             => "{fix}"
@@ -308,8 +308,8 @@ macro_rules! reasons {
 reasons! {
     AccessDenied "access_denied" Error: "AWS denies the function's role access (AccessDenied)"
         => "allow the function's role to use {what}"
-    KmsDenied "kms_denied" Error: "AWS does not let the function's role use its KMS key (AccessDenied)"
-        => "allow the role kms:Decrypt for that key (SecretsKeyArns), also in the key's own policy"
+    KmsDenied "kms_denied" Error: "AWS does not let the function's role use the KMS key that encrypts it (AccessDenied)"
+        => "allow the role kms:Decrypt for that key, in the template (SecretsKeyArns) and in the key's own policy"
     NotFound "not_found" Error: "it does not exist in this account and region"
         => "create {what}, or correct its name where it is used"
     Deleted "deleted" Error: "it is marked for deletion" => "restore {what}, or use another"
@@ -319,6 +319,7 @@ reasons! {
     NoCredentials "no_credentials" Error: "AWS does not accept the function's credentials"
         => "check the function's role, and the clock and region"
     NoPath "no_path" Error: "AWS does not answer" => "in a VPC, check the NAT gateway or the interface endpoint"
+    Internal "internal" Warn: "AWS has an error of its own ({error})" => "open a case with AWS Support"
     Other "other" Error: "AWS answers with the error {error}" => "look {error} up in the service's API reference"
 }
 
@@ -395,7 +396,9 @@ impl Failure {
     pub fn of_aws(code: Code, what: &str, reason: AwsReason, error: &str) -> Self {
         let facts = [("what", what.to_owned()), ("error", error.to_owned())];
         let failure = Self::of(code, what, fill(reason.cause(), &facts), fill(reason.remedy(), &facts));
-        Self { level: failure.level.min(reason.level()), ..failure }
+        // What waits in the retry queue may be mended by time; what nobody could keep may not wait for that.
+        let level = if failure.row().next == Next::Retry { reason.level() } else { failure.level };
+        Self { level, ..failure }
     }
 
     /// What was to be kept could not be written: this failure stands in the place of the one before.
@@ -526,11 +529,12 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_throttles_may_pass_by_itself() {
+    fn only_what_waits_is_less_grave_where_time_may_mend_it() {
         let level = |code, reason| Failure::of_aws(code, "the secret s", reason, "X").level;
-        for code in [Code::SecretUnresolved, Code::LookupFailed, Code::QueueFailed] {
-            assert_eq!(level(code, AwsReason::Throttled), Level::Warn);
-            assert_eq!(level(code, AwsReason::NoPath), Level::Error);
+        for reason in AwsReason::ALL.iter().copied() {
+            let is_passing = matches!(reason, AwsReason::Throttled | AwsReason::Internal);
+            assert_eq!(level(Code::SecretUnresolved, reason) == Level::Warn, is_passing, "{reason:?}");
+            assert_eq!([Code::LookupFailed, Code::QueueFailed].map(|code| level(code, reason)), [Level::Error; 2]);
         }
     }
 
@@ -556,8 +560,8 @@ mod tests {
         assert!(cause(101, 0).ends_with("HTTP 101, which switches to another protocol, such as WebSocket"));
         assert!(cause(103, 0).ends_with("HTTP 103, which is an interim answer in place of a final one"));
         assert!(cause(600, 0).ends_with("HTTP 600, a number that HTTP does not define"));
-        assert!(cause(503, 0).ends_with("an error of its own"));
-        assert!(cause(503, 90).ends_with("an error of its own; it asks to wait 90 s"));
+        assert!(cause(503, 0).ends_with("an error on its side"));
+        assert!(cause(503, 90).ends_with("an error on its side; it asks to wait 90 s"));
     }
 
     #[test]
@@ -576,7 +580,7 @@ mod tests {
         let failure = Failure::new(Code::TooLargeToKeep).not_kept(&before);
         assert_eq!((failure.status, failure.maybe_received), (Some(503), true));
         assert!(failure.cause().starts_with(&before.cause()), "{}", failure.cause());
-        let remedy = "have the cause mended (endpoint owner: look in the endpoint's log for the error)";
+        let remedy = "have the first failure mended (endpoint owner: look in the endpoint's log for the error)";
         assert_eq!(failure.remedy(), remedy);
     }
 }

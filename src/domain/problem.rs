@@ -27,7 +27,11 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: expected {}", self.path, self.expected)
+        // "$" is all of a text, which the sentence names anyway.
+        match &*self.path {
+            "$" => write!(f, "expected {}", self.expected),
+            path => write!(f, "`{path}`: expected {}", self.expected),
+        }
     }
 }
 

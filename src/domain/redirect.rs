@@ -9,7 +9,7 @@ use super::endpoint::origin;
 /// The target of a redirect. Paths and queries may hold secrets, so none is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedirectTo {
-    /// Ends the sentence "the endpoint redirects to …".
+    /// Ends the sentence "the endpoint answered with a redirect …".
     pub place: String,
     /// What the operator should do.
     pub advice: &'static str,
@@ -31,11 +31,11 @@ impl RedirectTo {
     /// Compares the URL that was called with the response's `Location`, whose origin is told as `shown` makes it.
     pub fn of(called: &Url, location: Option<&[u8]>, shown: impl Fn(&str) -> String) -> Self {
         let to = |place: &str, advice| Self { place: place.to_owned(), advice };
-        let Some(location) = location else { return to("no place: it has no Location header", ASK) };
+        let Some(location) = location else { return to("without a Location header", ASK) };
         let text = str::from_utf8(location).ok().filter(|text| text.len() <= MAX_LOCATION);
         let target = text.and_then(|text| called.join(text).ok());
         let Some((target_origin, target)) = target.and_then(|target| Some((origin(&target)?, target))) else {
-            return to("no place: its Location header is not a URL of at most 2 KiB", ASK);
+            return to("whose Location header is not a URL of at most 2 KiB", ASK);
         };
         let same_origin = origin(called).as_ref() == Some(&target_origin);
         let same_path = without_slash(called) == without_slash(&target) && called.query() == target.query();
@@ -44,27 +44,27 @@ impl RedirectTo {
         if same_path && same_origin {
             match target.path().len().cmp(&called.path().len()) {
                 Ordering::Greater => to(
-                    "the same URL with a slash added at its end",
+                    "to the same URL with a slash added at its end",
                     "add a slash at the end of the path in the destination's `url`",
                 ),
                 Ordering::Less => to(
-                    "the same URL without its last slash",
+                    "to the same URL without its last slash",
                     "take the slash at the end of the path out of the destination's `url`",
                 ),
-                Ordering::Equal => to("the same URL", ASK),
+                Ordering::Equal => to("to the same URL", ASK),
             }
         } else if same_path && secured && standard_ports {
-            to("https:// instead of http://", "write https:// in the destination's `url`")
+            to("to https:// instead of http://", "write https:// in the destination's `url`")
         } else if words(&target).any(|word| is_login(word) && !words(called).any(|known| known == word)) {
             // A page that asks people to log in, by its host or path: the endpoint does not accept the credentials.
             to(
-                &format!("a login page at {}", shown(&target_origin)),
-                "check the destination's credentials: an endpoint redirects to its login page when they are missing or wrong",
+                &format!("to a login page at {}", shown(&target_origin)),
+                "check the destination's credentials (an endpoint redirects to its login page when they are missing or wrong)",
             )
         } else if same_origin {
-            to("another path on the same host", ENTER)
+            to("to another path on the same host", ENTER)
         } else {
-            to(&format!("another origin, {}", shown(&target_origin)), ENTER)
+            to(&format!("to another origin, {}", shown(&target_origin)), ENTER)
         }
     }
 }
@@ -88,27 +88,35 @@ mod tests {
     #[test]
     fn a_redirect_is_described_without_path_and_query() {
         for (called, location, described) in [
-            ("https://soc.example/hook?k=1", "/hook/?k=1", "the same URL with a slash added at its end"),
-            ("https://soc.example/hook", "https://soc.example:443/hook/", "the same URL with a slash added at its end"),
-            ("https://soc.example/hook/", "../hook", "the same URL without its last slash"),
-            ("https://soc.example/hook", "/hook", "the same URL"),
-            ("https://soc.example/hook?k=1", "/hook", "another path on the same host"),
-            ("https://soc.example/hook", "/v2/hook", "another path on the same host"),
-            ("http://soc.example/hook", "https://soc.example/hook", "https:// instead of http://"),
-            ("http://soc.example/hook", "https://SOC.example/hook/", "https:// instead of http://"),
-            ("http://soc.example:8080/hook", "https://soc.example/hook", "another origin, https://soc.example"),
-            ("https://soc.example/hook", "http://soc.example/hook", "another origin, http://soc.example"),
-            ("https://soc.example/hook", "https://a:b@x.example:8443/k?l#m", "another origin, https://x.example:8443"),
-            ("http://soc.example/hook", "http://x.example/hook", "another origin, http://x.example"),
-            ("https://soc.example/hook", "//x.example", "another origin, https://x.example"),
-            ("https://soc.example/hook", "https://login.example.com/", "a login page at https://login.example.com"),
-            ("https://soc.example/hook", "https://sso-eu.example/x", "a login page at https://sso-eu.example"),
-            ("https://soc.example/hook", "/Login.php?next=%2Fhook", "a login page at https://soc.example"),
-            ("http://soc.example/hook", "https://soc.example/sign-in", "a login page at https://soc.example"),
-            ("https://auth.example/auth/hook", "/auth/v2/hook", "another path on the same host"),
-            ("https://soc.example/hook", "https://blog.example/logins", "another origin, https://blog.example"),
-            ("https://soc.example/hook", "https://", "no place: its Location header is not a URL of at most 2 KiB"),
-            ("https://soc.example/hook", "mailto:a@b", "no place: its Location header is not a URL of at most 2 KiB"),
+            ("https://soc.example/hook?k=1", "/hook/?k=1", "to the same URL with a slash added at its end"),
+            (
+                "https://soc.example/hook",
+                "https://soc.example:443/hook/",
+                "to the same URL with a slash added at its end",
+            ),
+            ("https://soc.example/hook/", "../hook", "to the same URL without its last slash"),
+            ("https://soc.example/hook", "/hook", "to the same URL"),
+            ("https://soc.example/hook?k=1", "/hook", "to another path on the same host"),
+            ("https://soc.example/hook", "/v2/hook", "to another path on the same host"),
+            ("http://soc.example/hook", "https://soc.example/hook", "to https:// instead of http://"),
+            ("http://soc.example/hook", "https://SOC.example/hook/", "to https:// instead of http://"),
+            ("http://soc.example:8080/hook", "https://soc.example/hook", "to another origin, https://soc.example"),
+            ("https://soc.example/hook", "http://soc.example/hook", "to another origin, http://soc.example"),
+            (
+                "https://soc.example/hook",
+                "https://a:b@x.example:8443/k?l#m",
+                "to another origin, https://x.example:8443",
+            ),
+            ("http://soc.example/hook", "http://x.example/hook", "to another origin, http://x.example"),
+            ("https://soc.example/hook", "//x.example", "to another origin, https://x.example"),
+            ("https://soc.example/hook", "https://login.example.com/", "to a login page at https://login.example.com"),
+            ("https://soc.example/hook", "https://sso-eu.example/x", "to a login page at https://sso-eu.example"),
+            ("https://soc.example/hook", "/Login.php?next=%2Fhook", "to a login page at https://soc.example"),
+            ("http://soc.example/hook", "https://soc.example/sign-in", "to a login page at https://soc.example"),
+            ("https://auth.example/auth/hook", "/auth/v2/hook", "to another path on the same host"),
+            ("https://soc.example/hook", "https://blog.example/logins", "to another origin, https://blog.example"),
+            ("https://soc.example/hook", "https://", "whose Location header is not a URL of at most 2 KiB"),
+            ("https://soc.example/hook", "mailto:a@b", "whose Location header is not a URL of at most 2 KiB"),
         ] {
             let to = RedirectTo::of(&Url::parse(called).unwrap(), Some(location.as_bytes()), str::to_owned);
             assert_eq!(to.place, described, "{called} → {location}");
@@ -119,10 +127,10 @@ mod tests {
     fn a_location_is_read_up_to_two_kibibytes() {
         let called = Url::parse("https://soc.example/hook").unwrap();
         let place = |location: Option<&[u8]>| RedirectTo::of(&called, location, str::to_owned).place;
-        let unreadable = "no place: its Location header is not a URL of at most 2 KiB";
-        assert_eq!(place(Some(&[b'x'; MAX_LOCATION])), "another path on the same host");
+        let unreadable = "whose Location header is not a URL of at most 2 KiB";
+        assert_eq!(place(Some(&[b'x'; MAX_LOCATION])), "to another path on the same host");
         assert_eq!(place(Some(&[b'x'; MAX_LOCATION + 1])), unreadable);
         assert_eq!(place(Some(b"/\xff")), unreadable);
-        assert_eq!(place(None), "no place: it has no Location header");
+        assert_eq!(place(None), "without a Location header");
     }
 }

@@ -299,7 +299,7 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
         text.push(' ');
     }
     if matches!(fate, Fate::Returned(Holder::Caller)) {
-        text.push_str("Caller: then send the outcome again. ");
+        text.push_str("Caller: after that, send the outcome again. ");
     }
     push_alert(&mut text, subject.about);
     text.truncate(text.trim_end().len());
@@ -324,11 +324,15 @@ fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Opt
         }
         Fate::DeadLettered { queue } => {
             let _ = write!(text, "DEAD-LETTERED in queue {queue}");
+            let is_over = failure.is_some_and(|failure| failure.row().next == Next::Retry);
             match since {
                 Some(since) if span(since, now) > LONGEST_LIFE => {
                     write!(text, " (after {} in the retry queue, the longest time possible)", in_words(LONGEST_LIFE))
                 }
-                Some(since) => write!(text, " (failing since {} UTC)", clock(since, now)),
+                Some(since) if is_over => {
+                    write!(text, " (failing since {} UTC, no attempt is left)", clock(since, now))
+                }
+                Some(since) => write!(text, " (waiting since {} UTC)", clock(since, now)),
                 None => Ok(()),
             }
         }
@@ -336,7 +340,7 @@ fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Opt
         Fate::Rejected { queue: None } => write!(text, "REJECTED, left with its source"),
         Fate::Returned(Holder::Caller) => write!(text, "NOT DELIVERED AND NOT KEPT"),
         Fate::Returned(Holder::Lambda) => {
-            write!(text, "NOT DELIVERED, returned to Lambda (it invokes the function twice more at most)")
+            write!(text, "NOT DELIVERED, returned to Lambda (it tries twice more at most, then gives the outcome up)")
         }
         Fate::Returned(Holder::Queue { name, next }) => {
             let _ = match name {
@@ -370,6 +374,9 @@ fn push_answer(text: &mut String, subject: &Subject<'_>) {
     {
         let _ = write!(text, "HTTP {status} after {} ms", tried.timings.total.as_millis());
     }
+    if !subject.warnings.is_empty() {
+        text.push_str(" (`warnings` lists fields of the outcome that are missing or odd)");
+    }
 }
 
 fn push_remedy(text: &mut String, failure: &Failure, level: Level, then: Option<&str>) {
@@ -400,8 +407,9 @@ fn redrive(subject: &Subject<'_>, failure: &Failure) -> Option<String> {
     }
     let to = subject.destination.map(|id| format!("\"destination\":\"{id}\",")).unwrap_or_default();
     let code = failure.row().name;
+    let if_missing = if failure.maybe_received { " if it did not arrive" } else { "" };
     let who = if failure.row().owner == Owner::Operator { ", then redrive" } else { "; the operator then redrives" };
-    Some(format!("{who}: invoke the function with {{\"redrive\":{{{to}\"code\":\"{code}\"}}}}"))
+    Some(format!("{who}{if_missing}: invoke the function with {{\"redrive\":{{{to}\"code\":\"{code}\"}}}}"))
 }
 
 /// Which alert it is about. Texts of the payload are quoted, so that none can pass for a part of the sentence.
@@ -564,8 +572,10 @@ mod tests {
         let dead = |since| told(dead_lettered(), gone, since, None);
         let longest = format!("{DEAD} (after 6 days in the retry queue, the longest time possible)");
         assert_eq!([dead(None), dead(Some(ago(6 * DAY + 1)))], [DEAD, &longest]);
-        assert_eq!(dead(Some(ago(6 * DAY))), format!("{DEAD} (failing since 09 Jan 10:00 UTC)"));
-        let lambda = "NOT DELIVERED, returned to Lambda (it invokes the function twice more at most)";
+        assert_eq!(dead(Some(ago(6 * DAY))), format!("{DEAD} (waiting since 09 Jan 10:00 UTC)"));
+        let busy = told(dead_lettered(), Code::Busy, Some(ago(9)), Some(4));
+        assert_eq!(busy, format!("{DEAD} (failing since 09:59:51 UTC, no attempt is left)"));
+        let lambda = "NOT DELIVERED, returned to Lambda (it tries twice more at most, then gives the outcome up)";
         let somewhere = "NOT DELIVERED, still in the queue it came from (next receive after its visibility timeout)";
         for (fate, attempt, said) in [
             (Fate::Rejected { queue: Some("dead".into()) }, None, "REJECTED, dead-lettered in queue dead"),

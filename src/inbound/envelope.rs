@@ -107,8 +107,8 @@ fn unknown(foreign: Option<Foreign>, event: &Object<'_>) -> Rejected {
     let bytes = event.json.len();
     let found = match foreign {
         Some(foreign) => format!("this is {}", foreign.what),
-        None if names.is_empty() => format!("this has no members ({bytes} bytes)"),
-        None => format!("this has the members {} ({bytes} bytes)", names.join(", ")),
+        None if names.is_empty() => format!("these {bytes} bytes have no members"),
+        None => format!("these {bytes} bytes have the members {}", names.join(", ")),
     };
     let rejected: Rejected = Problem::new("$", format!("{ACCEPTED}, but {found}")).into();
     Rejected { is_unknown_event: true, fix: foreign.map(|foreign| foreign.fix), ..rejected }

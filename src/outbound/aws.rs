@@ -120,10 +120,10 @@ impl<C: 'static> Service<C> {
     ///
     /// Callers wait out here and not in the connector, where the SDK's timeouts run: a call that waits among others
     /// would fail of the load alone. The invocation's deadline bounds the wait.
-    pub(super) async fn client(&self) -> Place<'_, C> {
+    pub(super) async fn client(&self) -> Turn<'_, C> {
         // The semaphore is never closed.
         let permit = self.places.acquire().await.ok();
-        Place { client: &self.client, _permit: permit }
+        Turn { client: &self.client, _permit: permit }
     }
 }
 
@@ -135,12 +135,12 @@ impl<C> Service<C> {
 }
 
 /// A client that one call may use, for as long as it holds this.
-pub(super) struct Place<'a, C> {
+pub(super) struct Turn<'a, C> {
     client: &'a C,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
-impl<C> Deref for Place<'_, C> {
+impl<C> Deref for Turn<'_, C> {
     type Target = C;
 
     fn deref(&self) -> &C {
@@ -158,7 +158,7 @@ const NOT_FOUND: [&str; 3] = ["ResourceNotFound", "NonExistentQueue", "QueueDoes
 
 /// Reasons, each by parts of AWS's error code and, where some share a code, of the message in lower case. The first row
 /// that fits counts; the empty part is in every code.
-const REASONS: [(AwsReason, &[&str], &[&str]); 12] = [
+const REASONS: [(AwsReason, &[&str], &[&str]); 13] = [
     (AwsReason::KmsDenied, &["Kms", "KMS"], &[]),
     (AwsReason::KmsDenied, &["AccessDenied"], &["kms"]),
     (AwsReason::AccessDenied, &["AccessDenied", "NotAuthorized", "AuthorizationError"], &[]),
@@ -171,6 +171,7 @@ const REASONS: [(AwsReason, &[&str], &[&str]); 12] = [
     (AwsReason::NoCredentials, &["UnrecognizedClient", "InvalidClientTokenId", "ExpiredToken"], &[]),
     (AwsReason::NoCredentials, &["InvalidSignature", "SignatureDoesNotMatch", "IncompleteSignature"], &[]),
     (AwsReason::NoCredentials, &["MissingAuthenticationToken"], &[]),
+    (AwsReason::Internal, &["InternalServ", "InternalError", "InternalFailure", "ServiceUnavailable"], &[]),
 ];
 
 /// Why a call failed. The message is not shown, because it repeats identities that are nobody's business in a log.

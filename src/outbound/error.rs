@@ -91,9 +91,9 @@ fn tls_failure(error: &rustls::Error, steps: &Steps, secrets: &Secrets) -> Failu
         }
         Tls::AlertReceived(Alert::CloseNotify | Alert::UserCanceled) => Failure::new(Code::TlsCut),
         Tls::AlertReceived(Alert::UnrecognisedName) => {
-            detail("the endpoint does not know this host name (TLS alert unrecognized_name)")
+            detail("the endpoint does not know this host name (TLS error unrecognized_name)")
         }
-        Tls::AlertReceived(alert) => detail(&format!("the endpoint sent the TLS alert {alert:?}")),
+        Tls::AlertReceived(alert) => detail(&format!("the endpoint ended it with the TLS error {alert:?}")),
         Tls::InvalidMessage(_) | Tls::InappropriateMessage { .. } | Tls::InappropriateHandshakeMessage { .. } => {
             detail("the endpoint does not keep to the TLS protocol")
         }
@@ -138,7 +138,7 @@ fn detail(error: &CertificateError) -> &'static str {
         CertificateError::Revoked => "it is revoked",
         CertificateError::UnhandledCriticalExtension => "it has a critical extension that this function does not know",
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "it is not meant for a server"
+            "it is not meant for a server (extended key usage without serverAuth)"
         }
         _ => "its chain breaks a rule of RFC 5280",
     }

@@ -94,8 +94,9 @@ impl Queues {
             attributes.extend(message.notes());
         }
         let size = |(name, kind, value): &(&str, &str, String)| name.len() + kind.len() + value.len();
-        if body.len() + attributes.iter().map(size).sum::<usize>() > MAX_MESSAGE {
-            return Err(Failure::new(Code::TooLargeToKeep).with("size", format_args!("{} bytes", body.len())));
+        let total = body.len() + attributes.iter().map(size).sum::<usize>();
+        if total > MAX_MESSAGE {
+            return Err(Failure::new(Code::TooLargeToKeep).with("size", format_args!("{total} bytes")));
         }
         // The group makes queues fair: many waiting deliveries of one destination do not hold up another's.
         let group = message.destination.filter(|_| url == self.urls.retry).map(Into::into);
@@ -169,7 +170,7 @@ pub fn name(url: &str) -> &str {
 }
 
 fn queue(url: &str) -> String {
-    format!("the queue {}", name(url))
+    format!("the queue `{}`", name(url))
 }
 
 /// Whether SQS says that another receive owns the message by now, or that it is gone. The usual answer for a receipt

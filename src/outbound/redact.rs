@@ -405,9 +405,9 @@ pub(super) mod tests {
             let location = HeaderValue::from_str(location).unwrap();
             redirect(&Url::parse("https://h.example/hook?key=quer-y1").unwrap(), Some(&location), &secrets).place
         };
-        assert_eq!(to("https://x.example/query1"), "another origin, https://x.example");
-        assert_eq!(to("https://query1.example/"), "another origin, [withheld]");
-        assert_eq!(to("https://query1.example/login"), "a login page at [withheld]");
-        assert_eq!(to("/hook/?key=quer-y1"), "the same URL with a slash added at its end");
+        assert_eq!(to("https://x.example/query1"), "to another origin, https://x.example");
+        assert_eq!(to("https://query1.example/"), "to another origin, [withheld]");
+        assert_eq!(to("https://query1.example/login"), "to a login page at [withheld]");
+        assert_eq!(to("/hook/?key=quer-y1"), "to the same URL with a slash added at its end");
     }
 }

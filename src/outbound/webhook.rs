@@ -236,7 +236,10 @@ impl Post<'_> {
         }
         let (body, is_whole) = excerpt::read(response, left).await;
         let excerpt = secrets.excerpt(&headers, &body, is_whole, self.payload);
-        if body.is_empty() {
+        if status == 413 {
+            // RFC 9110, section 15.5.14: "Content Too Large".
+            failure = failure.with("reason", format_args!(" (its {} bytes are too many)", self.payload.body.len()));
+        } else if body.is_empty() {
             failure = failure.with("reason", "; it gives no reason");
         }
         Failure { excerpt, ..failure }

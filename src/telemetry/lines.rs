@@ -101,7 +101,8 @@ pub(super) fn panicked(location: Option<&std::panic::Location<'_>>) {
          maintainers of this function."
     );
     let version = env!("CARGO_PKG_VERSION");
-    line(Level::Error, &message, &json!({ "code": Code::Panic.row().name, "version": version }));
+    let row = Code::Panic.row();
+    line(Level::Error, &message, &json!({ "code": row.name, "owner": row.owner.name(), "version": version }));
     LAST_PANIC.with(|last| last.replace(place));
 }
 

@@ -430,7 +430,7 @@ async fn an_unknown_event_is_dead_lettered_as_it_came() {
         (Some(event), Some("unknown_event"))
     );
     let line = bench.results().await.remove(0);
-    assert!(line["message"].as_str().unwrap().contains("this has the members hello (19 bytes)"), "{line}");
+    assert!(line["message"].as_str().unwrap().contains("these 19 bytes have the members hello"), "{line}");
     assert_eq!((&line["code"], &line["level"]), (&json!("unknown_event"), &json!("ERROR")));
 }
 

@@ -185,7 +185,14 @@ pub(crate) async fn wrong_servers(authority: &Authority) -> Vec<Wrong> {
         // It finds no signature algorithm for its key among ours: handshake_failure as well.
         ("tls-unsupported-p521", "tls_unsupported", "P-384", P521, &usual, &[]),
         ("tls-unsupported", "tls_unsupported", "P-384", P256, &unsupported, &[]),
-        ("tls-unknown-issuer-weak-key", "tls_unknown_issuer", "RSA key below 2048", "rsa:1024", &usual, &old[1..]),
+        (
+            "tls-unknown-issuer-weak-key",
+            "tls_unknown_issuer",
+            "if its key is RSA, of 2048 bits or more",
+            "rsa:1024",
+            &usual,
+            &old[1..],
+        ),
     ] {
         let own = Issuer { certificate: file(authority, &format!("{name}.pem")), key: file(authority, name) };
         openssl_certificate(key, &own, Some(issuer));

@@ -224,9 +224,9 @@ fn an_event_of_unknown_shape_says_what_it_has() {
     ] {
         let members =
             if keys.is_empty() { "no members".to_owned() } else { format!("the members {}", keys.join(", ")) };
-        assert_eq!(said_of(text), format!("this has {members} ({} bytes)", text.len()), "{text}");
+        assert_eq!(said_of(text), format!("these {} bytes have {members}", text.len()), "{text}");
     }
-    assert_eq!(said_of(r#"{"a":1,"b":2}"#), "this has the members a, b (13 bytes)");
+    assert_eq!(said_of(r#"{"a":1,"b":2}"#), "these 13 bytes have the members a, b");
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn an_unknown_event_is_a_rejected_record_as_it_came() {
     assert_eq!((record.origin, record.message.is_none()), (Origin::Direct, true));
     let rejected = record.outcome.unwrap_err();
     assert!(rejected.is_unknown_event && rejected.problems.len() == 1);
-    assert!(rejected.problems[0].expected.ends_with("but this has the members hello (18 bytes)"));
+    assert!(rejected.problems[0].expected.ends_with("but these 18 bytes have the members hello"));
 }
 
 /// What AWS itself sends, by the beginning of what it is called.

@@ -164,7 +164,7 @@ impl Registry {
         }
         let document = Document::parse(text.expose_secret().as_bytes()).map_err(|problems| {
             let problems = format!("it is not a destinations document: {}", sentence(&problems));
-            Failure::of(Code::LookupFailed, &self.place, problems, "correct what is named")
+            Failure::of(Code::LookupFailed, &self.place, problems, "correct the document")
         })?;
         self.say_problems(&document);
         let document = Arc::new(document);

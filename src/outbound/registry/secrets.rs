@@ -44,7 +44,7 @@ impl Secrets {
         for reference in destination.references() {
             let secret = &reference.secret;
             if self.own.as_ref().is_some_and(|own| reference.names_secret(own)) {
-                return Err(unresolved(secret, "it holds the destinations themselves", "refer to another secret"));
+                return Err(self.unresolved(secret, "it holds the destinations themselves", "refer to another secret"));
             }
             by_secret.entry(secret).or_default().push(reference);
         }
@@ -58,25 +58,35 @@ impl Secrets {
             let text = text?.value;
             for reference in references {
                 let value = pick(&text, reference);
-                let value = value
-                    .map_err(|problem| unresolved(secret, problem, "correct the secret, or the reference to it"))?;
+                let value = value.map_err(|problem| {
+                    self.unresolved(secret, problem, "correct the secret, or the reference to it")
+                })?;
                 resolved.insert(reference.clone(), &value);
             }
         }
         destination.target(&resolved).map_err(|incomplete| match incomplete {
             // Every reference was resolved.
-            Incomplete::Unresolved(reference) => unresolved(reference, "it has no value", "give it a value"),
+            Incomplete::Unresolved(reference) => self.unresolved(reference, "it has no value", "give it a value"),
             Incomplete::Invalid { problem, references } => {
                 let names: Vec<_> = references.iter().map(ToString::to_string).collect();
-                unresolved(names.join(", "), problem, "correct the secret, or the destination")
+                let problem = format_args!("with its value in place, {problem}");
+                self.unresolved(names.join(", "), problem, "correct the value, or the destination")
             }
         })
+    }
+
+    fn unresolved(&self, secret: impl Display, problems: impl Display, fix: &str) -> Failure {
+        Failure::of(Code::SecretUnresolved, self.what(secret), problems, fix)
+    }
+
+    fn what(&self, secret: impl Display) -> String {
+        format!("the secret {secret} in {}", self.secrets_manager.region())
     }
 
     /// A referenced secret. Without AWS's settings (a trial on a developer's machine) none has a value.
     async fn look_up(&self, id: &str) -> Result<SecretString, Failure> {
         if self.secrets_manager.region.is_none() {
-            return Err(unresolved(
+            return Err(self.unresolved(
                 id,
                 "AWS's region and credentials are not in the environment",
                 "set AWS_REGION and credentials; Lambda does so by itself",
@@ -87,17 +97,12 @@ impl Secrets {
 
     /// Reads the current value of a secret. `code` is the failure that it is if it cannot be read.
     pub(super) async fn read(&self, id: &str, code: Code) -> Result<SecretString, Failure> {
-        let what = || format!("the secret {id} in {}", self.secrets_manager.region());
         let client = self.secrets_manager.client().await;
         let answer = client.get_secret_value().secret_id(id).send().await;
-        let answer = answer.map_err(|error| failure(code, &what(), &error))?;
+        let answer = answer.map_err(|error| failure(code, &self.what(id), &error))?;
         let text = answer.secret_string.map(SecretString::from);
-        text.ok_or_else(|| Failure::of_aws(code, &what(), AwsReason::NoText, ""))
+        text.ok_or_else(|| Failure::of_aws(code, &self.what(id), AwsReason::NoText, ""))
     }
-}
-
-fn unresolved(secret: impl Display, problems: impl Display, fix: &str) -> Failure {
-    Failure::of(Code::SecretUnresolved, format_args!("the secret {secret}"), problems, fix)
 }
 
 /// The whole text, or one member where the text is a JSON object, as Secrets Manager's console writes them. An object
