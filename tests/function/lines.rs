@@ -457,7 +457,8 @@ fn secrets_manager(call: &str, request: &Value) -> Option<(u16, Value)> {
             error("UnrecognizedClientException", "The security token included in the request is invalid.")
         }
         "no_path" => Some((0, json!({}))),
-        "other" => error("InternalServiceError", "An error occurred on the server side."),
+        "internal" => error("InternalServiceError", "An error occurred on the server side."),
+        "other" => error("DecryptionFailure", "Secrets Manager can't decrypt the protected secret text."),
         // Another value at each reading, as if it were rotated.
         "rotating" => {
             static READ: AtomicUsize = AtomicUsize::new(0);
