@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
-use super::endpoint::{Endpoint, EndpointTemplate, Unfilled, header_value};
+use super::endpoint::{Endpoint, EndpointTemplate, header_value};
 use super::outcome::{Kind, Outcome, Severity};
 use super::problem::{Problem, printable};
 use super::signature::SigningKey;
@@ -88,13 +88,11 @@ pub enum Filter {
     MinSeverity,
 }
 
-/// Why a destination cannot be used now. The next rotation of a secret may mend either.
+/// A destination that is invalid with its secrets in place. The next rotation of one of these may mend it.
 #[derive(Debug)]
-pub enum Incomplete {
-    /// A secret that it refers to has no value at the moment.
-    Unresolved(Reference),
-    /// With its secrets in place it has a problem, whose text names them.
-    Invalid { problem: Problem, references: Vec<Reference> },
+pub struct Incomplete {
+    pub problem: Problem,
+    pub references: Vec<Reference>,
 }
 
 impl Destination {
@@ -150,15 +148,13 @@ impl Destination {
     }
 
     pub fn complete(&self, resolved: &Resolved) -> Result<Target, Incomplete> {
-        let endpoint = self.endpoint.resolve(resolved).map_err(|error| match error {
-            Unfilled::Missing(reference) => Incomplete::Unresolved(reference.clone()),
-            Unfilled::Invalid(expected) => self.invalid("url", expected, self.endpoint.references()),
-        })?;
+        let endpoint = self.endpoint.resolve(resolved);
+        let endpoint = endpoint.map_err(|expected| self.invalid("url", expected, self.endpoint.references()))?;
         let mut headers = HeaderMap::with_capacity(self.headers.len());
         for (name, template) in &self.headers {
-            let value = template.resolve(resolved).map_err(|reference| Incomplete::Unresolved(reference.clone()))?;
-            let value = header_value(&value)
-                .map_err(|expected| self.invalid(&format!("headers.{name}"), expected, template.references()))?;
+            let value = template.resolve(resolved).and_then(|value| header_value(&value));
+            let value =
+                value.map_err(|expected| self.invalid(&format!("headers.{name}"), expected, template.references()))?;
             headers.insert(name.clone(), value);
         }
         if headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() > MAX_HEADER_BYTES {
@@ -167,8 +163,8 @@ impl Destination {
         }
         let mut signing_keys = Vec::with_capacity(self.signing_secrets.len());
         for (index, template) in self.signing_secrets.iter().enumerate() {
-            let secret = template.resolve(resolved).map_err(|reference| Incomplete::Unresolved(reference.clone()))?;
-            let key = SigningKey::parse(&secret).map_err(|expected| {
+            let key = template.resolve(resolved).and_then(|secret| SigningKey::parse(&secret));
+            let key = key.map_err(|expected| {
                 self.invalid(&format!("signing_secrets[{index}]"), expected, template.references())
             })?;
             signing_keys.push(key);
@@ -176,9 +172,14 @@ impl Destination {
         Ok(Target { id: self.id.clone(), endpoint, timeout: self.timeout, headers, signing_keys })
     }
 
-    fn invalid<'a>(&self, part: &str, expected: &str, references: impl Iterator<Item = &'a Reference>) -> Incomplete {
-        let references: Vec<_> = references.cloned().collect();
-        Incomplete::Invalid { problem: Problem::new(format!("{}.{part}", self.path), expected.to_owned()), references }
+    fn invalid<'a>(
+        &self,
+        part: &str,
+        expected: &'static str,
+        references: impl Iterator<Item = &'a Reference>,
+    ) -> Incomplete {
+        let problem = Problem::new(format!("{}.{part}", self.path), expected);
+        Incomplete { problem, references: references.cloned().collect() }
     }
 }
 
@@ -230,8 +231,8 @@ mod tests {
         let reference = |text| Reference::parse(text).unwrap();
         let mut resolved = Resolved::default();
         resolved.insert(reference("a"), &"path".into());
-        let Err(Incomplete::Unresolved(missing)) = destination.complete(&resolved) else { panic!() };
-        assert_eq!(missing, reference("b#k"));
+        let incomplete = destination.complete(&resolved).err().unwrap();
+        assert_eq!(incomplete.references, [reference("b#k")]);
         resolved.insert(reference("b#k"), &"token\n".into());
         let target = destination.complete(&resolved).ok().unwrap();
         assert_eq!(target.headers["authorization"], "Bearer token");
@@ -254,7 +255,7 @@ mod tests {
             for (name, value) in ["a", "b#k", "c"].into_iter().zip(values) {
                 resolved.insert(Reference::parse(name).unwrap(), &value.into());
             }
-            let Err(Incomplete::Invalid { problem, references }) = destination.complete(&resolved) else { panic!() };
+            let Err(Incomplete { problem, references }) = destination.complete(&resolved) else { panic!() };
             assert_eq!(problem.path, format!("destinations.soc.{path}"));
             assert_eq!(references.iter().map(ToString::to_string).collect::<Vec<_>>(), names);
             assert!(!problem.expected.contains("SECRET"), "{problem}");

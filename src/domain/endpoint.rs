@@ -141,15 +141,6 @@ pub struct EndpointTemplate {
     shape: Endpoint,
 }
 
-/// Why a URL with references cannot be used.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Unfilled<'a> {
-    /// A reference has no value at the moment.
-    Missing(&'a Reference),
-    /// With the values in place it is no URL that may be used.
-    Invalid(&'static str),
-}
-
 const MOVED: &str = "references in userinfo, path and query only: the host must be the same whatever their values";
 const DOTS: &str = "a path without `.` and `..` as parts where references stand in the URL";
 
@@ -183,7 +174,7 @@ impl EndpointTemplate {
     }
 
     /// The URL with its secrets, each percent-encoded, so that the receiver decodes exactly the value.
-    pub fn resolve(&self, resolved: &Resolved) -> Result<Endpoint, Unfilled<'_>> {
+    pub fn resolve(&self, resolved: &Resolved) -> Result<Endpoint, &'static str> {
         if self.references().next().is_none() {
             return Ok(self.shape.clone());
         }
@@ -191,12 +182,12 @@ impl EndpointTemplate {
             let reserved = if ends_in_path(before) { RESERVED_IN_PATH } else { RESERVED };
             resolved.get(reference).map(|value| utf8_percent_encode(value, reserved).to_string())
         });
-        let text = text.map_err(Unfilled::Missing)?;
+        let text = text?;
         if has_dot_segment(&text) {
-            return Err(Unfilled::Invalid(DOTS));
+            return Err(DOTS);
         }
-        let endpoint = Endpoint::parse(&text).map_err(Unfilled::Invalid)?;
-        if endpoint.origin == self.shape.origin { Ok(endpoint) } else { Err(Unfilled::Invalid(MOVED)) }
+        let endpoint = Endpoint::parse(&text)?;
+        if endpoint.origin == self.shape.origin { Ok(endpoint) } else { Err(MOVED) }
     }
 }
 

@@ -19,6 +19,9 @@ pub const EXPECTED: &str = "references such as {{secret:NAME}} or {{secret:NAME#
 
 const MAX_REFERENCE: usize = 512;
 
+/// Why a text cannot be filled; ends the sentence "expected …".
+const UNRESOLVED: &str = "references that all have a value";
+
 impl Reference {
     /// Reads `NAME` or `NAME#KEY`.
     pub fn parse(text: &str) -> Option<Self> {
@@ -110,15 +113,14 @@ impl Template {
         })
     }
 
-    /// The text with every reference replaced by what `value` makes of it and of the filled text before it; or the
-    /// first reference for which there is nothing.
-    pub fn fill<'a>(&'a self, value: impl Fn(&str, &'a Reference) -> Option<String>) -> Result<String, &'a Reference> {
+    /// The text with every reference replaced by what `value` makes of it and of the filled text before it.
+    pub fn fill(&self, value: impl Fn(&str, &Reference) -> Option<String>) -> Result<String, &'static str> {
         let mut filled = String::new();
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => filled.push_str(text),
                 Piece::Reference(reference) => {
-                    let value = value(&filled, reference).ok_or(reference)?;
+                    let value = value(&filled, reference).ok_or(UNRESOLVED)?;
                     filled.push_str(&value);
                 }
             }
@@ -132,7 +134,7 @@ impl Template {
     }
 
     /// The text with every reference replaced by its value.
-    pub fn resolve(&self, resolved: &Resolved) -> Result<String, &Reference> {
+    pub fn resolve(&self, resolved: &Resolved) -> Result<String, &'static str> {
         self.fill(|_, reference| resolved.get(reference).map(ToOwned::to_owned))
     }
 }
@@ -153,7 +155,7 @@ mod tests {
         let names: Vec<_> = template.references().map(ToString::to_string).collect();
         assert_eq!(names, ["prod/soc#token", "arn:aws:secretsmanager:eu-west-1:1:secret:x-AbCdEf"]);
         assert_eq!(template.with("-"), "a-b-");
-        assert_eq!(template.resolve(&Resolved::default()).unwrap_err().to_string(), "prod/soc#token");
+        assert_eq!(template.resolve(&Resolved::default()), Err(UNRESOLVED));
     }
 
     #[test]

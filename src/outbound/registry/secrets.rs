@@ -64,14 +64,10 @@ impl Secrets {
                 resolved.insert(reference.clone(), &value);
             }
         }
-        destination.target(&resolved).map_err(|incomplete| match incomplete {
-            // Every reference was resolved.
-            Incomplete::Unresolved(reference) => self.unresolved(reference, "it has no value", "give it a value"),
-            Incomplete::Invalid { problem, references } => {
-                let names: Vec<_> = references.iter().map(ToString::to_string).collect();
-                let problem = format_args!("with its value in place, {problem}");
-                self.unresolved(names.join(", "), problem, "correct the value, or the destination")
-            }
+        destination.target(&resolved).map_err(|Incomplete { problem, references }| {
+            let names: Vec<_> = references.iter().map(ToString::to_string).collect();
+            let problem = format_args!("with its value in place, {problem}");
+            self.unresolved(names.join(", "), problem, "correct the value, or the destination")
         })
     }
 
