@@ -210,7 +210,7 @@ failures! {
             => "look in the log of the endpoint and of any proxy in front of it"
         MalformedResponse "malformed_response" DeadLetter Error EndpointOwner:
             "the answer of {endpoint} is not valid HTTP"
-            => "correct the HTTP response, and look whether the alert arrived"
+            => "correct the HTTP response; if the alert did arrive, its webhook-id tells a duplicate"
     }
     "This function's own limits" {
         Deadline "deadline" Retry Warn Operator:
@@ -244,7 +244,7 @@ failures! {
             => "{fix}"
         RouteInvalid "route_invalid" DeadLetter Error Operator:
             "a part of this detection's route is wrong: {problems}; the rest of the route gets the alert"
-            => "correct that part (a redrive sends to the whole route)"
+            => "correct that part (a redrive sends the alert to the rest of the route once more)"
         Unrouted "unrouted" DeadLetter Error Operator:
             "detection {detection} has no route"
             => "add a route for it, or a `*` route for all that have none"
@@ -317,8 +317,8 @@ reasons! {
     NoText "no_text" Error: "it has no text value" => "give {what} a text value (SecretString)"
     Throttled "throttled" Warn: "AWS throttles the calls" => "raise the account's quota for these calls"
     NoCredentials "no_credentials" Error: "AWS does not accept the function's credentials"
-        => "check the function's role, and the clock and region"
-    NoPath "no_path" Error: "AWS does not answer" => "in a VPC, check the NAT gateway or the interface endpoint"
+        => "check the function's role and region"
+    NoPath "no_path" Error: "AWS does not answer" => "check the VPC's NAT gateway or interface endpoint; without a VPC, wait for AWS"
     Internal "internal" Warn: "AWS has an error of its own ({error})" => "open a case with AWS Support"
     Other "other" Error: "AWS answers with the error {error}" => "look {error} up in the service's API reference"
 }

@@ -299,7 +299,7 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
         text.push(' ');
     }
     if matches!(fate, Fate::Returned(Holder::Caller)) {
-        text.push_str("Caller: after that, send the outcome again. ");
+        text.push_str("Caller (who invoked the function): after that, send the outcome again. ");
     }
     push_alert(&mut text, subject.about);
     text.truncate(text.trim_end().len());
@@ -375,7 +375,7 @@ fn push_answer(text: &mut String, subject: &Subject<'_>) {
         let _ = write!(text, "HTTP {status} after {} ms", tried.timings.total.as_millis());
     }
     if !subject.warnings.is_empty() {
-        text.push_str(" (`warnings` lists fields of the outcome that are missing or odd)");
+        text.push_str(" (the alert went out as it came; `warnings` names documented fields that are missing or odd)");
     }
 }
 
@@ -407,9 +407,8 @@ fn redrive(subject: &Subject<'_>, failure: &Failure) -> Option<String> {
     }
     let to = subject.destination.map(|id| format!("\"destination\":\"{id}\",")).unwrap_or_default();
     let code = failure.row().name;
-    let if_missing = if failure.maybe_received { " if it did not arrive" } else { "" };
     let who = if failure.row().owner == Owner::Operator { ", then redrive" } else { "; the operator then redrives" };
-    Some(format!("{who}{if_missing}: invoke the function with {{\"redrive\":{{{to}\"code\":\"{code}\"}}}}"))
+    Some(format!("{who}: invoke the function with {{\"redrive\":{{{to}\"code\":\"{code}\"}}}}"))
 }
 
 /// Which alert it is about. Texts of the payload are quoted, so that none can pass for a part of the sentence.

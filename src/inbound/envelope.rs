@@ -51,7 +51,7 @@ struct Foreign {
 
 const CONFIRMATION: Foreign = Foreign {
     what: "an SNS subscription confirmation",
-    fix: "confirm the subscription, or subscribe with raw message delivery",
+    fix: "confirm the subscription (the dead letter has its SubscribeURL), or let the queue's own account subscribe",
 };
 const UNSUBSCRIBED: Foreign =
     Foreign { what: "an SNS unsubscribe confirmation", fix: "subscribe again if the topic's outcomes are wanted" };

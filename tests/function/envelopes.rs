@@ -130,7 +130,9 @@ async fn messages_of_aws_are_named_in_the_line() {
     for (line, code) in results.iter().zip(["invalid_outcome", "unknown_event"]) {
         let text = line["message"].as_str().unwrap();
         assert!(
-            text.contains("this is an SNS subscription confirmation. Producer: confirm the subscription, or"),
+            text.contains(
+                "this is an SNS subscription confirmation. Producer: confirm the subscription (the dead letter"
+            ),
             "{text}"
         );
         assert_eq!((&line["code"], &line["level"]), (&json!(code), &json!("ERROR")));
