@@ -64,23 +64,9 @@ impl Leave<'_> {
             breaker.record(seen, &cause, self.is_trial, since_1970(now), fastrand::f64())
         });
         self.is_trial = false;
-        let id = &self.key.0;
-        match change.flatten() {
-            None => {}
-            Some(Change::Opened { since, until }) => {
-                let [since, until] = [since, until].map(|time| clock(SystemTime::UNIX_EPOCH + time, now));
-                let message = format!(
-                    "{id} CIRCUIT OPEN until {until} UTC, failing since {since}: {cause}. Until then this execution \
-                     environment makes no attempt, so that other destinations do not wait; the alerts for {id} wait in the \
-                     retry queue. Nobody yet; if it goes on, endpoint owner: bring the endpoint back."
-                );
-                telemetry::line(Level::Warn, &message, &json!({ "destination": id }));
-            }
-            Some(Change::Closed { since, cause }) => {
-                let since = clock(SystemTime::UNIX_EPOCH + since, now);
-                let message = format!("{id} CIRCUIT CLOSED: attempts go on; it failed since {since}: {cause}.");
-                telemetry::line(Level::Info, &message, &json!({ "destination": id }));
-            }
+        if let Some(change) = change.flatten() {
+            let (level, message) = said(&self.key.0, &change, &cause, now);
+            telemetry::line(level, &message, &json!({ "destination": self.key.0 }));
         }
     }
 }
@@ -89,6 +75,26 @@ impl Drop for Leave<'_> {
     fn drop(&mut self) {
         if self.is_trial {
             self.circuits.with(&self.key, false, Breaker::release);
+        }
+    }
+}
+
+/// What the log says of a change; `cause` is the last failure.
+fn said(id: &str, change: &Change, cause: &str, now: SystemTime) -> (Level, String) {
+    let at = |time: &Duration| clock(SystemTime::UNIX_EPOCH + *time, now);
+    match change {
+        Change::Opened { since, until } => {
+            let (since, until) = (at(since), at(until));
+            let message = format!(
+                "{id} CIRCUIT OPEN until {until} UTC, failing since {since}: {cause}. Until then this execution \
+                 environment makes no attempt, so that other destinations do not wait; the alerts for {id} wait in the \
+                 retry queue. Nobody yet; if it goes on, endpoint owner: bring the endpoint back."
+            );
+            (Level::Warn, message)
+        }
+        Change::Closed { since, cause } => {
+            let since = at(since);
+            (Level::Info, format!("{id} CIRCUIT CLOSED: attempts go on; it failed since {since}: {cause}."))
         }
     }
 }
@@ -132,7 +138,7 @@ mod tests {
 
     fn timed_out() -> Attempt {
         let failure = Failure::new(Code::Timeout).with("endpoint", "https://a.example").with("limit", "30 s");
-        attempt(Err(Failure { maybe_received: true, ..failure }), TIMEOUT)
+        attempt(Err(Failure { maybe_received: true, excerpt: Some("A SAID".into()), ..failure }), TIMEOUT)
     }
 
     fn at(seconds: u64) -> SystemTime {
@@ -155,8 +161,32 @@ mod tests {
         let (left, most) = (Duration::from_secs(20), Duration::from_secs(26 + 60));
         assert!(failure.no_later.is_some_and(|wait| wait >= left && wait <= most), "{:?}", failure.no_later);
         let cause = failure.cause();
-        assert!(cause.contains("https://a.example") && !cause.contains("may have received"), "{cause}");
+        assert!(cause.contains("https://a.example"), "{cause}");
+        assert!(!cause.contains("may have received") && !cause.contains("A SAID"), "{cause}");
         assert!(cause.contains(&clock(at(0) - TIMEOUT, at(10))), "{cause}");
+    }
+
+    #[test]
+    fn a_change_is_told_with_its_times() {
+        let [since, until] = [at(0), at(90)].map(since_1970);
+        let (level, message) = said("soc", &Change::Opened { since, until }, "it is down", at(60));
+        let [from, to] = [at(0), at(90)].map(|time| clock(time, at(60)));
+        assert!(message.starts_with(&format!("soc CIRCUIT OPEN until {to} UTC, failing since {from}: it is down.")));
+        assert_eq!(level, Level::Warn);
+        let closed = Change::Closed { since, cause: "it was down".into() };
+        let message = format!("soc CIRCUIT CLOSED: attempts go on; it failed since {from}: it was down.");
+        assert_eq!(said("soc", &closed, "", at(60)), (Level::Info, message));
+    }
+
+    #[test]
+    fn a_slow_answer_does_not_open_it() {
+        let target = target("https://a.example/x");
+        let circuits = Circuits::default();
+        for _ in 0..5 {
+            let failure = Failure::of_status(500, None).unwrap();
+            circuits.ask(&target, at(0)).ok().unwrap().done(&attempt(Err(failure), TIMEOUT), at(0));
+        }
+        assert!(circuits.ask(&target, at(1)).is_ok());
     }
 
     #[test]

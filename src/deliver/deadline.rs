@@ -75,6 +75,10 @@ mod tests {
     fn a_deadline_in_the_past_leaves_nothing_and_a_small_number_is_a_duration() {
         let now = Duration::from_secs(1_800_000_000);
         assert_eq!(times(1_700_000_000_000, now).0, Duration::ZERO);
-        assert_eq!(times(600_000, now).0, Duration::from_secs(595));
+        let day = 24 * 60 * 60;
+        for seconds in [600, 364 * day] {
+            assert_eq!(times(seconds * 1000, now).0, Duration::from_secs(seconds - 5));
+        }
+        assert_eq!(times(366 * day * 1000, now).0, Duration::ZERO);
     }
 }

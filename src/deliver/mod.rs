@@ -108,10 +108,29 @@ mod tests {
 
     #[tokio::test]
     async fn destinations_without_attempts_are_forgotten() {
-        let slots = Slots::default();
+        let (slots, soon) = (Slots::default(), Duration::from_millis(5));
+        let mut held = Vec::new();
+        for id in 0..=ATTEMPTS {
+            held.push(slots.take(&id.to_string(), soon).await);
+        }
+        assert!(held.pop().unwrap().is_none(), "all are taken");
+        drop(held);
         for id in 0..1000 {
-            drop(slots.take(&id.to_string(), Duration::from_millis(5)).await);
+            drop(slots.take(&id.to_string(), soon).await);
         }
         assert!(slots.by_destination.lock().unwrap().len() <= ATTEMPTS + 1);
+    }
+
+    #[tokio::test]
+    async fn one_with_attempts_is_not_forgotten() {
+        let (slots, soon) = (Slots::default(), Duration::from_millis(5));
+        let mut held = Vec::new();
+        for _ in 0..ATTEMPTS_TO_ONE {
+            held.push(slots.take("slow", soon).await.unwrap());
+        }
+        for id in 0..3 * ATTEMPTS {
+            drop(slots.take(&id.to_string(), soon).await);
+        }
+        assert!(slots.take("slow", soon).await.is_none());
     }
 }

@@ -75,6 +75,8 @@ async fn a_probe_sends_the_test_message_and_answers_with_a_report() {
             (code.is_some(), None),
             "no delivery: {answer}"
         );
+        let is_known = !["off", "broken", "none"].contains(&id);
+        assert_eq!(answer["endpoint"].is_string(), is_known, "{answer}");
         for name in timings {
             assert!(answer[name].is_u64(), "{name}: {answer}");
         }
