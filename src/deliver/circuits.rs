@@ -65,7 +65,7 @@ impl Leave<'_> {
         });
         self.is_trial = false;
         if let Some(change) = change.flatten() {
-            let (level, message) = said(&self.key.0, &change, &cause, now);
+            let (level, message) = sentence(&self.key.0, &change, &cause, now);
             telemetry::line(level, &message, &json!({ "destination": self.key.0 }));
         }
     }
@@ -80,7 +80,7 @@ impl Drop for Leave<'_> {
 }
 
 /// What the log says of a change; `cause` is the last failure.
-fn said(id: &str, change: &Change, cause: &str, now: SystemTime) -> (Level, String) {
+fn sentence(id: &str, change: &Change, cause: &str, now: SystemTime) -> (Level, String) {
     let at = |time: &Duration| clock(SystemTime::UNIX_EPOCH + *time, now);
     match change {
         Change::Opened { since, until } => {
@@ -106,7 +106,9 @@ fn shared_cause(failure: &Failure) -> String {
 
 fn seen(attempt: &Attempt) -> Seen {
     match &attempt.result {
-        Err(failure) if failure.status == Some(503) => Seen::Asked(failure.retry_after),
+        Err(failure) if failure.status == Some(503) && !failure.retry_after.is_zero() => {
+            Seen::Asked(failure.retry_after)
+        }
         Err(failure) if failure.status.is_none() => Seen::Slow(attempt.timings.total),
         _ => Seen::Quick,
     }
@@ -169,13 +171,13 @@ mod tests {
     #[test]
     fn a_change_is_told_with_its_times() {
         let [since, until] = [at(0), at(90)].map(since_1970);
-        let (level, message) = said("soc", &Change::Opened { since, until }, "it is down", at(60));
+        let (level, message) = sentence("soc", &Change::Opened { since, until }, "it is down", at(60));
         let [from, to] = [at(0), at(90)].map(|time| clock(time, at(60)));
         assert!(message.starts_with(&format!("soc CIRCUIT OPEN until {to} UTC, failing since {from}: it is down.")));
         assert_eq!(level, Level::Warn);
         let closed = Change::Closed { since, cause: "it was down".into() };
         let message = format!("soc CIRCUIT CLOSED: attempts go on; it failed since {from}: it was down.");
-        assert_eq!(said("soc", &closed, "", at(60)), (Level::Info, message));
+        assert_eq!(sentence("soc", &closed, "", at(60)), (Level::Info, message));
     }
 
     #[test]

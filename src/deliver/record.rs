@@ -47,7 +47,7 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
     };
     let deliveries = match &record.outcome {
         _ if hidden_again(app, &whole).await => Vec::new(),
-        Err(rejected) => vec![said(settle(app, whole, None, Err(rejected.failure())).await)],
+        Err(rejected) => vec![logged(settle(app, whole, None, Err(rejected.failure())).await)],
         Ok(outcome) => deliver_all(app, outcome, whole).await,
     };
     RecordReport {
@@ -58,7 +58,7 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
 }
 
 /// Each says its result when it has one: a slow receiver delays nobody else's line.
-fn said(report: Report) -> Told {
+fn logged(report: Report) -> Told {
     telemetry::report(&report);
     report.into()
 }
@@ -76,7 +76,7 @@ async fn hidden_again(app: &App, case: &Case<'_>) -> bool {
 }
 
 async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Told> {
-    let settle_whole = async |failure| vec![said(settle(app, whole, None, Err(failure)).await)];
+    let settle_whole = async |failure| vec![logged(settle(app, whole, None, Err(failure)).await)];
     let looking = tokio::time::timeout(whole.deadline.left(), look_up(app, outcome, whole));
     let looking = looking.map(|found| found.unwrap_or_else(|_| Err(too_late())));
     let deliveries = match caught(looking).await {
@@ -89,16 +89,16 @@ async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Told>
             let detection = plain_or_quoted(outcome.about.detection_id.as_deref().unwrap_or_default());
             return settle_whole(Failure::new(Code::Unrouted).with("detection", detection)).await;
         }
-        return vec![said(Report::new(&whole.facts(None, None), &Fate::Ignored, None, SystemTime::now()))];
+        return vec![logged(Report::new(&whole.facts(None, None), &Fate::Ignored, None, SystemTime::now()))];
     }
     join_all(deliveries.into_iter().map(|delivery| async move {
         let id = delivery.id().map(ToOwned::to_owned);
         let to = if let Delivery::Send(destination) = &delivery { Some(destination.clone()) } else { None };
         let case = Case { destination: id.as_deref(), fanned_out: true, ..whole };
         match caught(deliver(app, delivery, outcome, case)).await {
-            Ok(report) => said(report),
+            Ok(report) => logged(report),
             // Perhaps the request was sent before.
-            Err(panic) => said(settle(app, case, to.as_ref(), Err(Failure { maybe_received: true, ..panic })).await),
+            Err(panic) => logged(settle(app, case, to.as_ref(), Err(Failure { maybe_received: true, ..panic })).await),
         }
     }))
     .await

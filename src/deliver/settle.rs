@@ -33,7 +33,7 @@ pub(super) struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// The message, if it is a delivery that already waits in the retry queue.
+    /// The message, if it is a delivery to one destination that already waits in the retry queue.
     fn waiting(&self) -> Option<&'a Message> {
         self.orders.and_then(|orders| orders.destination.as_deref()).and(self.record.message.as_ref())
     }
@@ -53,7 +53,7 @@ impl<'a> Case<'a> {
         Schedule::new((webhook_id, self.destination.unwrap_or_default()), app.max_attempts)
     }
 
-    /// How long it has been waiting in the retry queue.
+    /// How long the delivery has been waiting in the retry queue.
     fn elapsed(&self, now: SystemTime) -> Duration {
         self.waiting().map(|message| message.elapsed(now)).unwrap_or_default()
     }
@@ -117,7 +117,7 @@ enum Step<'a> {
     Return(Duration),
 }
 
-/// Beyond the schedule's end by more than this, a delivery was kept from its attempts by back-pressure.
+/// Beyond the schedule's end by more than this, a delivery was kept from its attempts.
 const LATE: Duration = Duration::from_secs(60 * 60);
 
 /// Decides and writes; the report says what was done. An attempt's number is in the report if there was an attempt.
@@ -227,7 +227,7 @@ impl<'a> Failed<'a> {
         match failure.row().next {
             Next::DeadLetter => Step::DeadLetter,
             Next::Wait => case.again(schedule.pause(elapsed, failure.retry_after)),
-            // Before fan-out a failure leaves the outcome with its source, whatever it is.
+            // Before fan-out a failure that may pass leaves the outcome with its source.
             Next::Return | Next::Retry if waiting.is_none() && !case.fanned_out => match &case.record.message {
                 Some(_) => Step::Return(case.after_our_fault()),
                 // A source that keeps nothing: the whole outcome is routed at its next receive.
@@ -243,7 +243,7 @@ impl<'a> Failed<'a> {
                 Some(wait) => case.again(whole_seconds(failure.no_later.map_or(wait, |latest| wait.min(latest)))),
                 // What was not even tried has its last attempt still to come.
                 None if failure.code.is_untried() => case.again(case.after_our_fault()),
-                // Back-pressure kept it from its attempts: it gets them once, as a message of its own.
+                // Something kept it from its attempts, such as back-pressure: it gets them once, as a message of its own.
                 None if waiting.is_some() && elapsed > schedule.end() + LATE && !self.message.renewed => {
                     self.message.renewed = true;
                     Step::Write(self.first_wait())

@@ -1,7 +1,8 @@
 //! Why a delivery did not succeed in this invocation.
 //!
 //! Everything that follows from a failure stands in one table: what happens next, how grave it is, who must act, the
-//! cause and the remedy. Nothing else judges. `docs/failures.md` is generated from it.
+//! cause and the remedy. `deliver::settle` adds what depends on the message, such as its age. `docs/failures.md` is
+//! generated from the table.
 
 use std::fmt::Display;
 use std::time::Duration;

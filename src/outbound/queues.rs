@@ -45,9 +45,9 @@ pub struct NewMessage<'a> {
     pub renewed: bool,
     /// Obeyed: its fallback has it.
     pub fallback_sent: bool,
-    /// The destination that it stands in for.
+    /// Obeyed, as far as the report says it: the destination that it stands in for.
     pub fallback_for: Option<&'a str>,
-    /// What a person reads beside it; the function itself never does.
+    /// What a person reads beside it. A list or a redrive selects by the code.
     pub code: Option<&'static str>,
     pub status: Option<u16>,
     pub attempt: Option<u32>,
