@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::support::bench::LONG;
 use super::support::receiver::{Receiver, Reply, Request};
 use super::support::runtime::{Function, OwnRuntime, document, local};
 use super::support::samples::{outcome, sample};
@@ -42,6 +43,18 @@ async fn a_batch_answers_with_the_failed_ids_alone() {
     assert_eq!(receiver.requests().len(), 3);
     assert_eq!(function.invoke(&sample("sqs-batch.json")).await, failures(&[]));
     assert_eq!(function.invoke("{\"Records\":[]}").await, failures(&[]));
+}
+
+/// Without queues of the function's own, SQS keeps the message and counts its receives.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_queues_the_attempt_is_the_receive() {
+    let receiver = picky_receiver().await;
+    let runtime = OwnRuntime::start(local(&receiver.url())).await;
+    let mut third = message("down", &outcome(json!({ "run_id": "fails" })));
+    third["attributes"] = json!({ "ApproximateReceiveCount": "3" });
+    runtime.invoke(&batch(&[third]), LONG).await;
+    let line = runtime.results().await.remove(0);
+    assert_eq!((&line["result"], &line["attempt"]), (&json!("returned"), &json!(3)), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
