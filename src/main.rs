@@ -53,7 +53,7 @@ fn start() -> Result<(App, String), String> {
 fn app(settings: Settings) -> Result<App, ClientUnavailable> {
     let tls = tls::config(&settings.extra_authorities)?;
     let webhook = Webhook::new(&Arc::new(settings.allowed_networks), tls)?;
-    let aws = aws::config(&settings.aws)?;
+    let aws = aws::config(settings.aws, &settings.aws_authorities)?;
     let registry = Registry::new(settings.place, settings.registry_ttl, &aws);
     let queues = settings.queues.map(|urls| Queues::new(&aws, urls));
     Ok(App::new(registry, webhook, queues, settings.max_attempts, settings.unrouted))

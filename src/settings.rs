@@ -1,11 +1,17 @@
 //! The environment, read once and whole: every problem is reported at once, none becomes a silent default.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
@@ -15,33 +21,10 @@ use crate::domain::destination::{DEFAULT_TIMEOUT_SECONDS, Destination, MAX_TIMEO
 use crate::domain::endpoint::EndpointTemplate;
 use crate::domain::problem::Problem;
 use crate::domain::route::Unrouted;
-use crate::outbound::aws::AwsSettings;
 use crate::outbound::queues::QueueUrls;
 use crate::outbound::registry::Place;
 use crate::outbound::tls::{Authorities, authorities};
 use crate::telemetry::{Format, LogSettings};
-
-/// The names of all settings, as template and docs/settings.md list them.
-pub const NAMES: &[&str] = &[
-    "DESTINATIONS",
-    "WEBHOOK_URL",
-    "WEBHOOK_TIMEOUT",
-    "REGISTRY_TTL_SECONDS",
-    "RETRY_QUEUE_URL",
-    "DEAD_LETTER_QUEUE_URL",
-    "MAX_ATTEMPTS",
-    "UNROUTED",
-    "ALLOW_PRIVATE_CIDRS",
-    "ALLOW_PLAIN_HTTP",
-    "EXTRA_CA_BUNDLE",
-    "LOCAL_RECEIVERS",
-    "AWS_LAMBDA_LOG_FORMAT",
-    "AWS_LAMBDA_LOG_LEVEL",
-    "AWS_CA_BUNDLE",
-    "AWS_USE_FIPS_ENDPOINT",
-    "AWS_USE_DUALSTACK_ENDPOINT",
-    "AWS_ENDPOINT_URL",
-];
 
 /// The platform promises its users that changes take effect immediately.
 const DEFAULT_REGISTRY_TTL_SECONDS: u64 = 30;
@@ -62,7 +45,10 @@ pub struct Settings {
     pub allowed_networks: AllowedNetworks,
     /// Authorities for receivers beside Mozilla's.
     pub extra_authorities: Authorities,
-    pub aws: AwsSettings,
+    /// Where AWS is and as whom it is called: what Lambda sets in every function's environment, and AWS's own options.
+    pub aws: SdkConfig,
+    /// Authorities for AWS's endpoints beside Mozilla's.
+    pub aws_authorities: Authorities,
 }
 
 /// Reads one variable; unset and empty are the same.
@@ -85,6 +71,18 @@ pub fn log_settings(environment: Environment<'_>) -> LogSettings {
     Reader::new(environment).log_settings()
 }
 
+/// The names of all settings, as template and docs/settings.md list them: what is asked for, without what Lambda sets.
+pub fn names() -> BTreeSet<String> {
+    const OF_LAMBDA: [&str; 5] =
+        ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    let asked = RefCell::new(BTreeSet::new());
+    let _ = Settings::parse(&|name| {
+        asked.borrow_mut().insert(name.to_owned());
+        None
+    });
+    asked.into_inner().into_iter().filter(|name| !OF_LAMBDA.contains(&&**name)).collect()
+}
+
 impl Settings {
     pub fn parse(environment: Environment<'_>) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(environment);
@@ -100,6 +98,7 @@ impl Settings {
         });
         let allowed_networks = reader.allowed_networks();
         let extra_authorities = reader.authorities("EXTRA_CA_BUNDLE");
+        let aws_authorities = reader.authorities("AWS_CA_BUNDLE");
         let aws = reader.aws(queues.is_some() || matches!(place, Some(Place::Secret(_) | Place::Table(_))));
         match place {
             Some(place) if reader.problems.is_empty() => Ok(Self {
@@ -111,6 +110,7 @@ impl Settings {
                 allowed_networks,
                 extra_authorities,
                 aws,
+                aws_authorities,
             }),
             _ => Err(reader.problems),
         }
@@ -247,7 +247,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Lambda sets most of these in every function; only what is kept in AWS cannot do without a region.
-    fn aws(&mut self, is_needed: bool) -> AwsSettings {
+    fn aws(&mut self, is_needed: bool) -> SdkConfig {
         let region = self.text("AWS_REGION").or_else(|| self.text("AWS_DEFAULT_REGION"));
         if region.is_none() && is_needed {
             self.problem("AWS_REGION", "the region of the queues, secret or table; Lambda sets it by itself");
@@ -261,16 +261,13 @@ impl<'a> Reader<'a> {
             }
             is_on
         });
-        AwsSettings {
-            region,
-            endpoint_url,
-            use_fips,
-            use_dual_stack,
-            authorities: self.authorities("AWS_CA_BUNDLE"),
-            access_key_id: self.text("AWS_ACCESS_KEY_ID").unwrap_or_default(),
-            secret_access_key: self.text("AWS_SECRET_ACCESS_KEY").unwrap_or_default().into(),
-            session_token: self.text("AWS_SESSION_TOKEN").map(Into::into),
-        }
+        let [id, secret] =
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| self.text(name).unwrap_or_default());
+        let credentials = Credentials::new(id, secret, self.text("AWS_SESSION_TOKEN"), None, "environment");
+        // FIPS: the cryptography on this side (ring) has no certificate.
+        let mut config = SdkConfig::builder().use_fips(use_fips).use_dual_stack(use_dual_stack);
+        config.set_region(region.map(Region::new)).set_endpoint_url(endpoint_url);
+        config.credentials_provider(SharedCredentialsProvider::new(credentials)).build()
     }
 }
 

@@ -199,7 +199,7 @@ proptest! {
     }
 
     #[test]
-    fn a_document_of_any_bytes_is_read_or_refused_and_never_quoted(text in any::<Vec<u8>>()) {
+    fn a_document_of_any_text_is_read_or_refused_and_never_quoted(text in any::<String>()) {
         if let Err(problems) = Document::parse(&text) {
             prop_assert!(!problems.is_empty());
         }
@@ -211,7 +211,7 @@ proptest! {
         value in json(),
     ) {
         let document = serde_json::json!({ "destinations": { "a": { "url": "https://h.example/", key: value } } });
-        let document = Document::parse(document.to_string().as_bytes()).ok().unwrap();
+        let document = Document::parse(&document.to_string()).ok().unwrap();
         let shown = document.problems().iter().map(ToString::to_string).collect::<String>();
         prop_assert!(!shown.contains("SECRET"), "{shown}");
         prop_assert_eq!(document.destinations["a"].is_ok(), shown.is_empty());

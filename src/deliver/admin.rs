@@ -15,7 +15,6 @@ use crate::domain::failure::{Code, Failure, Level};
 use crate::domain::outcome::Payload;
 use crate::domain::problem::{Problem, printable};
 use crate::domain::report::{Report, Subject, Told};
-use crate::domain::route::Delivery;
 use crate::outbound::dead_letters;
 use crate::outbound::registry::Survey;
 use crate::outbound::webhook::AttemptTimeout;
@@ -83,12 +82,11 @@ async fn redrive(app: &App, of: &Redrive, deadline: Deadline) -> Result<Redriven
 /// Sends the test message to one destination, from where the function runs. Nothing is kept or tried again.
 async fn probe(app: &App, id: &str, request_id: &str, deadline: Deadline) -> Probe {
     let (destination, result) = match deadline.limit(app.registry.current(id)).await {
-        Ok(Delivery::Send(destination)) => {
+        Ok(destination) => {
             let result = send_test(app, &destination, request_id, deadline).await;
             (Some(destination), result)
         }
-        Ok(Delivery::Failed { failure, .. }) | Err(failure) => (None, Err(failure)),
-        Ok(Delivery::Filtered(..)) => (None, Err(Failure::new(Code::NotStarted))),
+        Err(failure) => (None, Err(failure)),
     };
     let id = printable(id, 64);
     let tried = result.as_ref().ok();

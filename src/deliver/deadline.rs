@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 
 use crate::domain::failure::{Code, Failure};
 
-/// Kept back at the end of an invocation: what is in flight is parked then, and the answer goes out.
+/// Kept back at the end of an invocation: what is in flight goes to a queue then, and the answer goes out.
 const RESERVE: Duration = Duration::from_secs(5);
 
 /// Kept back of that for the answer alone: what is not written by then stays with its source.

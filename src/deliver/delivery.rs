@@ -18,7 +18,7 @@ pub(super) async fn deliver(app: &App, delivery: Delivery, outcome: &Outcome, ca
     match delivery {
         Delivery::Send(destination) => {
             let result = attempt(app, &destination, outcome, &case).await;
-            settle(app, case, Some(&destination), result).await
+            settle(app, case, Some(&*destination), result).await
         }
         Delivery::Filtered(destination, filter) => {
             let facts = case.facts(Some(&destination), None);

@@ -16,7 +16,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::problem::plain_or_quoted;
 use crate::domain::record::Record;
 use crate::domain::report::{Fate, Report, Told};
-use crate::domain::route::{Delivery, Unrouted};
+use crate::domain::route::{Delivery, Unrouted, shown};
 use crate::telemetry;
 
 /// What became of a record.
@@ -41,7 +41,7 @@ pub async fn record(app: &App, record: &Record, deadline: Deadline) -> RecordRep
     let whole = Case {
         record,
         orders,
-        destination: orders.and_then(|orders| orders.destination.as_deref()),
+        destination: orders.and_then(|orders| orders.destination.as_deref()).map(shown),
         fanned_out: false,
         deadline,
     };
@@ -98,7 +98,9 @@ async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Told>
         match caught(deliver(app, delivery, outcome, case)).await {
             Ok(report) => logged(report),
             // Perhaps the request was sent before.
-            Err(panic) => logged(settle(app, case, to.as_ref(), Err(Failure { maybe_received: true, ..panic })).await),
+            Err(panic) => {
+                logged(settle(app, case, to.as_deref(), Err(Failure { maybe_received: true, ..panic })).await)
+            }
         }
     }))
     .await
@@ -107,7 +109,7 @@ async fn deliver_all(app: &App, outcome: &Outcome, whole: Case<'_>) -> Vec<Told>
 /// The deliveries of an outcome: all that its route says, or the one that it waits for.
 async fn look_up(app: &App, outcome: &Outcome, case: Case<'_>) -> Result<Vec<Delivery>, Failure> {
     match case.destination {
-        Some(id) => Ok(vec![app.registry.delivery(id).await?]),
+        Some(id) => Ok(vec![Delivery::Send(app.registry.destination(id).await?)]),
         None => app.registry.deliveries(outcome).await,
     }
 }

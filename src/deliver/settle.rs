@@ -3,7 +3,6 @@
 //! What is to be kept is written before anything is acknowledged. A crash in between makes a duplicate with the same
 //! `webhook-id`, never a loss.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
@@ -15,8 +14,7 @@ use crate::domain::destination::{Destination, is_id};
 use crate::domain::failure::{Code, Failure, Next};
 use crate::domain::problem::printable;
 use crate::domain::record::{Message, Orders, Origin, Record};
-use crate::domain::report::{self, Fate, Holder, Report};
-use crate::domain::route::Delivery;
+use crate::domain::report::{self, Fate, Report};
 use crate::outbound::queues::{NewMessage, Queues};
 
 /// What is settled: one delivery of a record, or the record as a whole.
@@ -124,11 +122,10 @@ const LATE: Duration = Duration::from_secs(60 * 60);
 pub(super) async fn settle(
     app: &App,
     case: Case<'_>,
-    to: Option<&Arc<Destination>>,
+    to: Option<&Destination>,
     result: Result<Attempt, Failure>,
 ) -> Report {
     let now = SystemTime::now();
-    let to = to.map(|to| &**to);
     let (tried, failure) = match &result {
         Ok(attempt) => (Some(attempt), attempt.result.as_ref().err()),
         Err(failure) => (None, Some(failure)),
@@ -141,7 +138,7 @@ pub(super) async fn settle(
     let Some(queues) = &app.queues else {
         let fate = match case.record.outcome {
             Err(_) => Fate::Rejected { queue: None },
-            Ok(_) => Fate::Returned(Holder::of(case.record, None)),
+            Ok(_) => Fate::returned(case.record, None),
         };
         return Report::new(&facts, &fate, Some(failure), now);
     };
@@ -151,13 +148,10 @@ pub(super) async fn settle(
 }
 
 fn new_message<'a>(case: &Case<'a>, failure: &Failure, attempt: Option<u32>) -> NewMessage<'a> {
-    let orders = case.orders;
+    let destination = case.destination.filter(|id| is_id(id)).map(ToOwned::to_owned);
     NewMessage {
         body: case.record.outcome.as_ref().map_or(&case.record.received, |outcome| &outcome.payload.body),
-        destination: case.destination.filter(|id| is_id(id)),
-        renewed: orders.is_some_and(|orders| orders.renewed),
-        fallback_sent: orders.is_some_and(|orders| orders.fallback_sent),
-        fallback_for: orders.and_then(|orders| orders.fallback_for.as_deref()),
+        orders: Orders { destination, ..case.orders.cloned().unwrap_or_default() },
         code: Some(failure.row().name),
         status: failure.status,
         attempt,
@@ -244,8 +238,8 @@ impl<'a> Failed<'a> {
                 // What was not even tried has its last attempt still to come.
                 None if failure.code.is_untried() => case.again(case.after_our_fault()),
                 // Something kept it from its attempts, such as back-pressure: it gets them once, as a message of its own.
-                None if waiting.is_some() && elapsed > schedule.end() + LATE && !self.message.renewed => {
-                    self.message.renewed = true;
+                None if waiting.is_some() && elapsed > schedule.end() + LATE && !self.message.orders.renewed => {
+                    self.message.orders.renewed = true;
                     Step::Write(self.first_wait())
                 }
                 None => Step::DeadLetter,
@@ -275,7 +269,7 @@ impl<'a> Failed<'a> {
             Ok(false) => Ok(step),
             Ok(true) => {
                 // From now on its messages say so: a successor takes the place of the one that waits.
-                self.message.fallback_sent = true;
+                self.message.orders.fallback_sent = true;
                 self.facts.fallback = Some(fallback);
                 Ok(if matches!(step, Step::Hide(..)) { Step::Write(self.first_wait()) } else { step })
             }
@@ -293,25 +287,23 @@ impl<'a> Failed<'a> {
     fn fallback(&self) -> Option<(&'a str, Duration)> {
         let fallback = self.to?.fallback.as_ref()?;
         let is_meant = matches!(self.failure.code, Code::DestinationPaused | Code::DestinationInactive);
-        (!self.message.fallback_sent && !is_meant).then_some((&*fallback.to, fallback.after))
+        (!self.message.orders.fallback_sent && !is_meant).then_some((&*fallback.to, fallback.after))
     }
 
     /// Writes the outcome for the fallback, if its own options let it through; whether they did.
     async fn write_copy(&self, to: &str) -> Result<bool, Failure> {
         let Ok(outcome) = &self.case.record.outcome else { return Ok(false) };
-        match self.app.registry.delivery(to).await? {
-            Delivery::Send(destination) if destination.filter(outcome).is_none() => {}
-            Delivery::Send(_) | Delivery::Filtered(..) => return Ok(false),
-            Delivery::Failed { failure, .. } => match failure.code {
-                Code::DestinationInactive => return Ok(false),
-                // What is missing or wrong in an old copy of the registry may be right by now.
-                Code::LookupFailed => return Err(failure),
-                // The copy is dead-lettered with what is wrong with the fallback: no alert misses it in silence.
-                _ => {}
-            },
+        match self.app.registry.destination(to).await {
+            Ok(destination) if destination.filter(outcome).is_some() => return Ok(false),
+            Err(failure) if failure.code == Code::DestinationInactive => return Ok(false),
+            // What is missing or wrong in an old copy of the registry may be right by now.
+            Err(failure) if failure.code == Code::LookupFailed => return Err(failure),
+            // The copy is dead-lettered with what is wrong with the fallback: no alert misses it in silence.
+            Ok(_) | Err(_) => {}
         }
-        let (destination, fallback_for) = (Some(to), self.case.destination);
-        let copy = NewMessage { body: &outcome.payload.body, destination, fallback_for, ..NewMessage::default() };
+        let (destination, fallback_for) = (Some(to.to_owned()), self.case.destination.map(ToOwned::to_owned));
+        let orders = Orders { destination, fallback_for, ..Orders::default() };
+        let copy = NewMessage { body: &outcome.payload.body, orders, ..NewMessage::default() };
         self.queues.retry(&copy, Duration::ZERO, self.now).await?;
         Ok(true)
     }
@@ -348,6 +340,6 @@ impl<'a> Failed<'a> {
         let record = self.case.record;
         let since = record.message.as_ref().and_then(|message| message.sent);
         let facts = report::Subject { since, ..self.facts };
-        Report::new(&facts, &Fate::Returned(Holder::of(record, next)), Some(failure), self.now)
+        Report::new(&facts, &Fate::returned(record, next), Some(failure), self.now)
     }
 }

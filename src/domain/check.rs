@@ -111,7 +111,7 @@ mod tests {
             },
             "routes": { "*": ["routed"] }
         }"#;
-        let mut document = Document::parse(text.as_bytes()).unwrap();
+        let mut document = Document::parse(text).unwrap();
         assert_eq!(Check::new(&document, Vec::new()).destinations_without_route, ["forgotten"]);
         document.routes = None;
         assert!(Check::new(&document, Vec::new()).destinations_without_route.is_empty(), "each gets every outcome");

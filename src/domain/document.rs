@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, header};
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::destination::{
@@ -17,7 +16,7 @@ use super::destination::{
     MAX_FALLBACK_MINUTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_SIGNING_SECRETS, MAX_TIMEOUT_SECONDS, is_id,
 };
 use super::endpoint::{EndpointTemplate, header_name, header_value};
-use super::json::{items, members_as_written, word};
+use super::json::{self, members_as_written, word};
 use super::outcome::{Kind, Severity};
 use super::problem::Problem;
 use super::route::Route;
@@ -53,8 +52,7 @@ impl Document {
     }
 
     /// Reads a document; `Err` when it can serve nobody.
-    pub fn parse(text: &[u8]) -> Result<Self, Vec<Problem>> {
-        let text = std::str::from_utf8(text).map_err(|_| vec![Problem::new("$", "UTF-8 text")])?;
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         // Editors on Windows write a byte order mark, which is none of JSON's characters.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let value: &RawValue = serde_json::from_str(text).map_err(|error| {
@@ -82,7 +80,7 @@ impl Document {
             let routes = routes.into_iter().map(|(id, value)| {
                 let path = format!("routes.{id}");
                 let route = match value {
-                    Some(value) => Route::parse(&path, &json(value).unwrap_or_default()),
+                    Some(value) => Route::parse(&path, &json::read(value).unwrap_or_default()),
                     None => Route { problems: vec![Problem::new(path, ONCE)], ..Route::default() },
                 };
                 (id, route)
@@ -137,16 +135,16 @@ pub fn parse_destination(id: &str, path: &str, value: &RawValue) -> Result<Arc<D
     }
     options.require("url", "a URL");
     let endpoint = options.take_with("url", |path, value| {
-        let endpoint = json::<String>(value).ok_or("a URL string").and_then(|url| EndpointTemplate::parse(&url));
+        let endpoint = json::read::<String>(value).ok_or("a URL string").and_then(|url| EndpointTemplate::parse(&url));
         endpoint.map_err(|expected| vec![Problem::new(path, expected)])
     });
     let timeout = options.take("timeout", "a whole number of seconds from 1 to 300", |value| {
         whole_number(value).filter(|seconds| (1..=MAX_TIMEOUT_SECONDS).contains(seconds))
     });
-    let active = options.take("active", "true or false", json);
-    let paused = options.take("paused", "true or false", json);
+    let active = options.take("active", "true or false", json::read);
+    let paused = options.take("paused", "true or false", json::read);
     let outcomes = options.take("outcomes", "a list of MATCHED, NOT_MATCHED and ERROR, at least one", |value| {
-        let kinds: Option<Vec<Kind>> = items(value)?.into_iter().map(word).collect();
+        let kinds: Option<Vec<Kind>> = json::read::<Vec<&RawValue>>(value)?.into_iter().map(word).collect();
         kinds.filter(|kinds| !kinds.is_empty())
     });
     let min_severity = options.take("min_severity", Severity::EXPECTED, word);
@@ -186,7 +184,7 @@ fn headers(path: &str, value: &RawValue) -> Result<Vec<(HeaderName, Template)>, 
     }
     let (mut headers, mut problems, mut bytes) = (Vec::<(HeaderName, Template)>::new(), Vec::new(), 0);
     for (name, value) in &members {
-        let value = json::<String>(value);
+        let value = json::read::<String>(value);
         bytes += name.len() + value.as_ref().map_or(0, String::len);
         match header(name, value) {
             Ok((known, _)) if headers.iter().any(|(name, _)| *name == known) => problems
@@ -208,7 +206,7 @@ fn header(name: &str, value: Option<String>) -> Result<(HeaderName, Template), &
 }
 
 fn signing_secrets(path: &str, value: &RawValue) -> Result<Vec<Template>, Vec<Problem>> {
-    let secrets = json::<Vec<String>>(value).filter(|secrets| (1..=MAX_SIGNING_SECRETS).contains(&secrets.len()));
+    let secrets = json::read::<Vec<String>>(value).filter(|secrets| (1..=MAX_SIGNING_SECRETS).contains(&secrets.len()));
     let Some(secrets) = secrets else { return Err(vec![Problem::new(path, "a list of 1 to 10 signing secrets")]) };
     let (mut templates, mut problems) = (Vec::new(), Vec::new());
     for (index, secret) in secrets.iter().enumerate() {
@@ -228,7 +226,7 @@ fn signing_secrets(path: &str, value: &RawValue) -> Result<Vec<Template>, Vec<Pr
 fn fallback(path: &str, value: &RawValue) -> Result<Fallback, Vec<Problem>> {
     let mut members = Members::open(path, value, "an object with `to`")?;
     members.require("to", ID_EXPECTED);
-    let to = members.take("to", ID_EXPECTED, |value| json::<String>(value).filter(|id| is_id(id)));
+    let to = members.take("to", ID_EXPECTED, |value| json::read::<String>(value).filter(|id| is_id(id)));
     let minutes = members.take("after_minutes", "a whole number of minutes from 0 to 1200", |value| {
         whole_number(value).filter(|minutes| *minutes <= MAX_FALLBACK_MINUTES)
     });
@@ -239,18 +237,14 @@ fn fallback(path: &str, value: &RawValue) -> Result<Fallback, Vec<Problem>> {
 
 /// A text for people, which nothing here reads.
 fn description(value: &RawValue) -> Option<()> {
-    json::<String>(value).filter(|text| text.chars().count() <= MAX_DESCRIPTION).map(drop)
+    json::read::<String>(value).filter(|text| text.chars().count() <= MAX_DESCRIPTION).map(drop)
 }
 
 const DESCRIPTION_EXPECTED: &str = "a text of at most 1024 characters";
 
 /// A whole number, also one that is written as `30.0`.
 fn whole_number(value: &RawValue) -> Option<u64> {
-    json::<f64>(value)?.to_string().parse().ok()
-}
-
-fn json<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
-    serde_json::from_str(value.get()).ok()
+    json::whole_number(value.get())?.parse().ok()
 }
 
 /// The values of an object by name; none for a member that is written more than once.

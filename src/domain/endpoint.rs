@@ -48,7 +48,7 @@ impl Endpoint {
         {
             return Err("a URL whose host is a name of letters, digits, hyphens and dots, or an address");
         }
-        let origin = origin(&url).ok_or("a URL with a host")?;
+        let origin = url.origin().ascii_serialization();
         let credentials = take_credentials(&mut url)?;
         // What is sent is a URI, which is stricter than a URL and shorter than 64 KiB (RFC 3986).
         http::Uri::try_from(url.as_str())
@@ -104,13 +104,6 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({})", self.origin)
     }
-}
-
-/// `scheme://host[:port]`: all of a URL that may be shown.
-pub fn origin(url: &Url) -> Option<String> {
-    let host = url.host_str().filter(|host| !host.is_empty())?;
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    Some(format!("{}://{host}{port}", url.scheme()))
 }
 
 /// Userinfo is taken out of the URL and decoded: a client that is handed a URL without secrets cannot print them.

@@ -4,8 +4,6 @@ use std::cmp::Ordering;
 
 use url::Url;
 
-use super::endpoint::origin;
-
 /// The target of a redirect. Paths and queries may hold secrets, so none is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedirectTo {
@@ -34,10 +32,11 @@ impl RedirectTo {
         let Some(location) = location else { return to("without a Location header", ASK) };
         let text = str::from_utf8(location).ok().filter(|text| text.len() <= MAX_LOCATION);
         let target = text.and_then(|text| called.join(text).ok());
-        let Some((target_origin, target)) = target.and_then(|target| Some((origin(&target)?, target))) else {
+        let Some(target) = target.filter(|target| target.origin().is_tuple()) else {
             return to("whose Location header is not a URL of at most 2 KiB", ASK);
         };
-        let same_origin = origin(called).as_ref() == Some(&target_origin);
+        let same_origin = called.origin() == target.origin();
+        let target_origin = target.origin().ascii_serialization();
         let same_path = without_slash(called) == without_slash(&target) && called.query() == target.query();
         let standard_ports = called.port().is_none() && target.port().is_none();
         let secured = called.scheme() == "http" && target.scheme() == "https" && called.host() == target.host();

@@ -31,40 +31,27 @@ pub enum Fate {
     Filtered(Filter),
     /// No route, and nobody has to hear of it.
     Ignored,
-    /// Neither delivered nor in a queue of ours: its source has it, or the caller was told.
-    Returned(Holder),
+    /// Neither delivered nor in a queue of ours. Who handed it over has it: the queue, Lambda, which invokes the function
+    /// again for SNS and EventBridge, or the caller, who waits for the answer.
+    Returned {
+        to: Origin,
+        queue: Option<String>,
+        /// When the message, if it is one, comes again.
+        next: Option<SystemTime>,
+    },
     /// Not an outcome; with queues it is in the dead-letter queue, without it is left with its source.
     Rejected {
         queue: Option<String>,
     },
 }
 
-/// Who has an outcome that is returned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Holder {
-    /// The caller waits for the answer.
-    Caller,
-    /// SNS, EventBridge and other asynchronous callers: Lambda invokes the function again.
-    Lambda,
-    Queue {
-        name: Option<String>,
-        next: Option<SystemTime>,
-    },
-}
-
-impl Holder {
-    /// The holder of a record. `next` is when its message, if it is one, comes again.
-    pub fn of(record: &Record, next: Option<SystemTime>) -> Self {
-        let queue = record.message.as_ref().and_then(|message| message.queue.as_ref());
-        match record.origin {
-            Origin::Direct => Self::Caller,
-            Origin::Sns | Origin::EventBridge => Self::Lambda,
-            Origin::Sqs => Self::Queue { name: queue.map(|queue| queue.name.clone()), next },
-        }
-    }
-}
-
 impl Fate {
+    /// The fate of a record that stays with its source.
+    pub fn returned(record: &Record, next: Option<SystemTime>) -> Self {
+        let queue = record.message.as_ref().and_then(|message| message.queue.as_ref());
+        Self::Returned { to: record.origin, queue: queue.map(|queue| queue.name.clone()), next }
+    }
+
     pub fn result(&self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -72,7 +59,7 @@ impl Fate {
             Self::DeadLettered { .. } => "dead_lettered",
             Self::Filtered(_) => "filtered",
             Self::Ignored => "ignored",
-            Self::Returned(_) => "returned",
+            Self::Returned { .. } => "returned",
             Self::Rejected { .. } => "rejected",
         }
     }
@@ -163,12 +150,12 @@ impl Report {
         let level = level(subject, fate, failure);
         let (waits, next, until) = match fate {
             Fate::Retrying { next, until } => (true, Some(*next), Some(*until)),
-            Fate::Returned(Holder::Queue { next, .. }) => (true, *next, None),
+            Fate::Returned { to: Origin::Sqs, next, .. } => (true, *next, None),
             _ => (false, None, None),
         };
         Self {
             message: sentence(subject, fate, failure, level, now),
-            acknowledged: !matches!(fate, Fate::Returned(_) | Fate::Rejected { queue: None }),
+            acknowledged: !matches!(fate, Fate::Returned { .. } | Fate::Rejected { queue: None }),
             next_attempt_at: next.map(rfc3339),
             gives_up_at: until.map(rfc3339),
             waiting_seconds: subject.since.filter(|_| waits).map(|since| span(since, now).as_secs()),
@@ -259,9 +246,8 @@ fn level(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>) -> Level
     let Some(failure) = failure else { return Level::Info };
     let is_grave = subject.about.and_then(|about| about.severity).is_some_and(|severity| severity >= Severity::High);
     match fate {
-        Fate::DeadLettered { .. } | Fate::Rejected { .. } | Fate::Returned(Holder::Caller | Holder::Lambda) => {
-            Level::Error
-        }
+        Fate::DeadLettered { .. } | Fate::Rejected { .. } => Level::Error,
+        Fate::Returned { to: Origin::Direct | Origin::Sns | Origin::EventBridge, .. } => Level::Error,
         // A HIGH alert that nobody hears of is worth a warning, even if the pause is meant.
         Fate::Retrying { .. } if failure.code == Code::DestinationPaused && is_grave => Level::Warn,
         _ => failure.level,
@@ -278,7 +264,7 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
     text.push_str(": ");
     match failure {
         Some(failure) => {
-            if let (Fate::Rejected { .. } | Fate::Returned(_), Some(id)) = (fate, subject.message_id) {
+            if let (Fate::Rejected { .. } | Fate::Returned { .. }, Some(id)) = (fate, subject.message_id) {
                 let _ = write!(text, "message {}: ", plain_or_quoted(&printable(id, 128)));
             }
             text.push_str(&failure.cause());
@@ -298,7 +284,7 @@ fn sentence(subject: &Subject<'_>, fate: &Fate, failure: Option<&Failure>, level
         push_remedy(&mut text, failure, level, redrive.as_deref());
         text.push(' ');
     }
-    if matches!(fate, Fate::Returned(Holder::Caller)) {
+    if matches!(fate, Fate::Returned { to: Origin::Direct, .. }) {
         text.push_str("Caller (who invoked the function): after that, send the outcome again. ");
     }
     push_alert(&mut text, subject.about);
@@ -338,12 +324,12 @@ fn push_fate(text: &mut String, subject: &Subject<'_>, fate: &Fate, failure: Opt
         }
         Fate::Rejected { queue: Some(queue) } => write!(text, "REJECTED, dead-lettered in queue {queue}"),
         Fate::Rejected { queue: None } => write!(text, "REJECTED, left with its source"),
-        Fate::Returned(Holder::Caller) => write!(text, "NOT DELIVERED AND NOT KEPT"),
-        Fate::Returned(Holder::Lambda) => {
+        Fate::Returned { to: Origin::Direct, .. } => write!(text, "NOT DELIVERED AND NOT KEPT"),
+        Fate::Returned { to: Origin::Sns | Origin::EventBridge, .. } => {
             write!(text, "NOT DELIVERED, returned to Lambda (it tries twice more at most, then gives the outcome up)")
         }
-        Fate::Returned(Holder::Queue { name, next }) => {
-            let _ = match name {
+        Fate::Returned { to: Origin::Sqs, queue, next } => {
+            let _ = match queue {
                 Some(name) => write!(text, "{tried}, still in queue {name}"),
                 None => write!(text, "{tried}, still in the queue it came from"),
             };
@@ -507,7 +493,11 @@ mod tests {
     }
 
     fn in_queue(name: Option<&str>, next: Option<SystemTime>) -> Fate {
-        Fate::Returned(Holder::Queue { name: name.map(Into::into), next })
+        Fate::Returned { to: Origin::Sqs, queue: name.map(Into::into), next }
+    }
+
+    fn returned(to: Origin) -> Fate {
+        Fate::Returned { to, queue: None, next: None }
     }
 
     fn delivered(certificate_expires: Option<SystemTime>) -> Attempt {
@@ -578,8 +568,8 @@ mod tests {
         let somewhere = "NOT DELIVERED, still in the queue it came from (next receive after its visibility timeout)";
         for (fate, attempt, said) in [
             (Fate::Rejected { queue: Some("dead".into()) }, None, "REJECTED, dead-lettered in queue dead"),
-            (Fate::Returned(Holder::Caller), None, "NOT DELIVERED AND NOT KEPT"),
-            (Fate::Returned(Holder::Lambda), None, lambda),
+            (returned(Origin::Direct), None, "NOT DELIVERED AND NOT KEPT"),
+            (returned(Origin::Sns), None, lambda),
             (in_queue(Some("in"), Some(at(0))), None, "NOT TRIED, still in queue in (next receive at 10:00:00 UTC)"),
             (in_queue(None, None), Some(2), somewhere),
         ] {

@@ -72,8 +72,9 @@ impl Delivery {
 /// Stands for an id that is none, as somebody wrote it: that may be anything, a secret too. No destination can have it.
 const NO_ID: &str = "(invalid)";
 
-fn shown(id: &str) -> String {
-    if is_id(id) { id } else { NO_ID }.to_owned()
+/// An id as a log line and a queue's attribute may show it.
+pub fn shown(id: &str) -> &str {
+    if is_id(id) { id } else { NO_ID }
 }
 
 /// The deliveries of an outcome, as the document says. None at all means that there is no route.
@@ -83,7 +84,10 @@ pub fn deliveries(document: &Document, outcome: &Outcome) -> Vec<Delivery> {
             Some(filter) => Delivery::Filtered(destination.clone(), filter),
             None => Delivery::Send(destination.clone()),
         },
-        _ => delivery(document, id),
+        _ => match destination(document, id) {
+            Ok(destination) => Delivery::Send(destination),
+            Err(failure) => Delivery::Failed { destination: Some(shown(id).to_owned()), failure },
+        },
     };
     let Some(routes) = &document.routes else {
         return document.destinations.keys().map(to).collect();
@@ -99,14 +103,14 @@ pub fn deliveries(document: &Document, outcome: &Outcome) -> Vec<Delivery> {
     deliveries
 }
 
-/// The delivery to one destination, whatever the outcome: its filters were applied when the delivery was written.
-pub fn delivery(document: &Document, id: &str) -> Delivery {
-    let failed = |failure| Delivery::Failed { destination: Some(shown(id)), failure };
+/// The destination of a delivery that waits, or of a fallback's copy, whatever the outcome: its filters were applied when
+/// the delivery was written.
+pub fn destination(document: &Document, id: &str) -> Result<Arc<Destination>, Failure> {
     match document.destinations.get(id) {
-        None => failed(Failure::new(Code::DestinationUnknown)),
-        Some(Err(problems)) => failed(Failure::new(Code::DestinationInvalid).with("problems", sentence(problems))),
-        Some(Ok(destination)) if !destination.active => failed(Failure::new(Code::DestinationInactive)),
-        Some(Ok(destination)) => Delivery::Send(destination.clone()),
+        None => Err(Failure::new(Code::DestinationUnknown)),
+        Some(Err(problems)) => Err(Failure::new(Code::DestinationInvalid).with("problems", sentence(problems))),
+        Some(Ok(destination)) if !destination.active => Err(Failure::new(Code::DestinationInactive)),
+        Some(Ok(destination)) => Ok(destination.clone()),
     }
 }
 
@@ -123,7 +127,7 @@ mod tests {
             "high": { "url": url, "min_severity": "HIGH" }, "paused": { "url": url, "paused": true },
         } });
         document.as_object_mut().unwrap().extend(routes.map(|routes| ("routes".to_owned(), routes)));
-        Document::parse(document.to_string().as_bytes()).ok().unwrap()
+        Document::parse(&document.to_string()).ok().unwrap()
     }
 
     /// Who gets it, and what becomes of it.
@@ -157,8 +161,10 @@ mod tests {
 
     #[test]
     fn a_waiting_delivery_passes_filters_but_not_a_switch() {
-        let told = ["high", "off", "gone", "https://h/SECRET"].map(|id| told(&delivery(&document(None), id)));
-        let unknown = ["gone: DestinationUnknown", "(invalid): DestinationUnknown"];
-        assert_eq!(told, ["high: Send", "off: DestinationInactive", unknown[0], unknown[1]]);
+        let code = |id| destination(&document(None), id).err().map(|failure| failure.code);
+        let unknown = Some(Code::DestinationUnknown);
+        let codes = ["high", "off", "gone", "https://h/SECRET"].map(code);
+        assert_eq!(codes, [None, Some(Code::DestinationInactive), unknown, unknown]);
+        assert_eq!(["soc", "https://h/SECRET"].map(shown), ["soc", "(invalid)"]);
     }
 }

@@ -84,48 +84,38 @@ pub fn trimmed(text: &str) -> &str {
 
 /// A text cut at its references. Only `{{secret:` begins one; other braces are text.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
-
-#[derive(Clone, PartialEq, Eq)]
-enum Piece {
-    Text(String),
-    Reference(Reference),
+pub struct Template {
+    /// Each reference, with the text before it.
+    references: Vec<(String, Reference)>,
+    /// The text after the last one.
+    end: String,
 }
 
 impl Template {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let mut pieces = Vec::new();
+        let mut references = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{secret:") {
             let (inside, after) = after.split_once("}}").ok_or(EXPECTED)?;
-            pieces.push(Piece::Text(before.to_owned()));
-            pieces.push(Piece::Reference(Reference::parse(inside).ok_or(EXPECTED)?));
+            references.push((before.to_owned(), Reference::parse(inside).ok_or(EXPECTED)?));
             rest = after;
         }
-        pieces.push(Piece::Text(rest.to_owned()));
-        Ok(Self(pieces))
+        Ok(Self { references, end: rest.to_owned() })
     }
 
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
-        self.0.iter().filter_map(|piece| match piece {
-            Piece::Reference(reference) => Some(reference),
-            Piece::Text(_) => None,
-        })
+        self.references.iter().map(|(_, reference)| reference)
     }
 
     /// The text with every reference replaced by what `value` makes of it and of the filled text before it.
     pub fn fill(&self, value: impl Fn(&str, &Reference) -> Option<String>) -> Result<String, &'static str> {
         let mut filled = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => filled.push_str(text),
-                Piece::Reference(reference) => {
-                    let value = value(&filled, reference).ok_or(UNRESOLVED)?;
-                    filled.push_str(&value);
-                }
-            }
+        for (before, reference) in &self.references {
+            filled.push_str(before);
+            let value = value(&filled, reference).ok_or(UNRESOLVED)?;
+            filled.push_str(&value);
         }
-        Ok(filled)
+        Ok(filled + &self.end)
     }
 
     /// The text with the same word in place of every reference.

@@ -1,6 +1,6 @@
 //! What Lambda is answered.
 
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
+use aws_lambda_events::sqs::SqsBatchResponse;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 
@@ -53,11 +53,7 @@ pub(super) fn batch(records: &[Record], reports: &[RecordReport]) -> Result<Answ
             // Nothing names it, so only the failure of the whole batch keeps it in its queue.
             None => return Err(InvocationFailed::Undelivered),
             Some(id) if response.batch_item_failures.iter().any(|failure| failure.item_identifier == *id) => {}
-            Some(id) => {
-                let mut failure = BatchItemFailure::default();
-                failure.item_identifier.clone_from(id);
-                response.batch_item_failures.push(failure);
-            }
+            Some(id) => response.add_failure(id),
         }
     }
     Ok(Answer::Batch(response))

@@ -10,23 +10,20 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::domain::admin::Request;
-use crate::domain::json::{Object, items, string};
+use crate::domain::json::{Object, read, string};
 use crate::domain::outcome::{Outcome, Rejected, resembles};
 use crate::domain::problem::{Problem, plain_or_quoted, printable};
 use crate::domain::record::{Message, Orders, Origin, QueueName, Record, attribute};
 
 #[derive(Debug)]
 pub(super) enum Event {
-    Outcomes(Outcomes),
+    Outcomes {
+        /// Whether it is answered with the ids of failed messages (SQS) or with reports.
+        is_batch: bool,
+        records: Vec<Record>,
+    },
     /// What an administrator asks by hand, or what is wrong with it.
     Admin(Result<Request, Problem>),
-}
-
-#[derive(Debug)]
-pub(super) struct Outcomes {
-    /// Whether it is answered with the ids of failed messages (SQS) or with reports.
-    pub(super) is_batch: bool,
-    pub(super) records: Vec<Record>,
 }
 
 /// A hundred times the batch size of the template. Records can be so small that an event of 6 MB holds 300,000 of them,
@@ -94,10 +91,7 @@ pub(super) fn open(received: &Bytes) -> Result<Event, Rejected> {
             return Request::parse(&object).map(Event::Admin).ok_or_else(|| unknown(None, &object));
         }
     };
-    Ok(Event::Outcomes(Outcomes {
-        is_batch: false,
-        records: vec![Record::new(origin, None, outcome, received.clone())],
-    }))
+    Ok(Event::Outcomes { is_batch: false, records: vec![Record::new(origin, None, outcome, received.clone())] })
 }
 
 /// An event that is none of the accepted shapes: what it is and what to do, if it is known, or what its members are.
@@ -138,7 +132,7 @@ fn shape<'a>(object: &Object<'a>) -> Shape<'a> {
     if object.get("detection_id").is_some() {
         return Shape::Outcome;
     }
-    if let Some(items) = object.get("Records").and_then(items) {
+    if let Some(items) = object.get("Records").and_then(read) {
         return Shape::Records(items);
     }
     let is = |name: &str, text: &str| object.get(name).and_then(string).is_some_and(|found| found == text);
@@ -199,7 +193,7 @@ fn open_records(event: &Object<'_>, items: &[&RawValue], received: &Bytes) -> Re
         }
     };
     let records = items.iter().zip(sources).enumerate().map(record).collect();
-    Ok(Event::Outcomes(Outcomes { is_batch, records }))
+    Ok(Event::Outcomes { is_batch, records })
 }
 
 /// One SQS message. Whatever is wrong with it, its id is reported.

@@ -9,7 +9,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use serde_json::value::RawValue;
 
 use super::answer::{self, Answer, InvocationFailed};
-use super::envelope::{Event, Outcomes, open};
+use super::envelope::{Event, open};
 use crate::deliver::{App, Deadline, answer_admin, record};
 use crate::domain::record::{Origin, Record};
 use crate::telemetry::Invocation;
@@ -25,8 +25,8 @@ pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answ
 async fn answer(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, InvocationFailed> {
     let deadline = Deadline::of_invocation(event.context.deadline);
     let received = Bytes::from(Box::<str>::from(event.payload).into_boxed_bytes());
-    let Outcomes { is_batch, records } = match open(&received) {
-        Ok(Event::Outcomes(outcomes)) => outcomes,
+    let (is_batch, records) = match open(&received) {
+        Ok(Event::Outcomes { is_batch, records }) => (is_batch, records),
         Ok(Event::Admin(request)) => {
             // Boxed, as whatever is rare: the futures of every invocation stay small, which are moved many times.
             let answering = Box::pin(answer_admin(app, request, &event.context.request_id, deadline));

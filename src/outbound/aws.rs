@@ -5,22 +5,18 @@ use std::ops::Deref;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_secretsmanager::config::BehaviorVersion;
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::tls::{self, Authorities};
@@ -35,25 +31,8 @@ pub(super) const WRITES: usize = 8;
 /// Look-ups at once in DynamoDB, and in Secrets Manager: each has its own, so that one that hangs holds up no other.
 pub(super) const LOOK_UPS: usize = 16;
 
-/// Where AWS is and as whom it is called: what Lambda sets in every function's environment, and AWS's own options.
-#[derive(Debug, Clone, Default)]
-pub struct AwsSettings {
-    pub region: Option<String>,
-    /// Another endpoint than AWS's, for emulators. The SDK takes it beside neither of the next two.
-    pub endpoint_url: Option<String>,
-    /// Calls AWS's FIPS endpoints. The cryptography on this side (ring) has no FIPS certificate.
-    pub use_fips: bool,
-    /// Calls endpoints that have IPv6 addresses as well.
-    pub use_dual_stack: bool,
-    /// Authorities for AWS's endpoints beside Mozilla's.
-    pub authorities: Authorities,
-    pub access_key_id: String,
-    pub secret_access_key: SecretString,
-    pub session_token: Option<SecretString>,
-}
-
 /// The HTTP client under AWS's clients.
-pub fn http_client(tls: &rustls::ClientConfig) -> Result<SharedHttpClient, ClientUnavailable> {
+fn http_client(tls: &rustls::ClientConfig) -> Result<SharedHttpClient, ClientUnavailable> {
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
         .redirect(reqwest::redirect::Policy::none())
@@ -64,18 +43,13 @@ pub fn http_client(tls: &rustls::ClientConfig) -> Result<SharedHttpClient, Clien
         .pool_idle_timeout(Duration::from_secs(4))
         .build()
         .map_err(|_| ClientUnavailable)?;
-    Ok(SharedHttpClient::new(Connector(client)))
+    let connector = SharedHttpConnector::new(Connector(client));
+    Ok(http_client_fn(move |_, _| connector.clone()))
 }
 
-/// SDK configuration shared by all clients. Makes no network calls.
-pub fn config(settings: &AwsSettings) -> Result<SdkConfig, ClientUnavailable> {
-    let credentials = Credentials::new(
-        &settings.access_key_id,
-        settings.secret_access_key.expose_secret(),
-        settings.session_token.as_ref().map(|token| token.expose_secret().to_owned()),
-        None,
-        "environment",
-    );
+/// The configuration that all clients share: where AWS is and as whom it is called, as the environment says, and how it
+/// is called. Makes no network calls.
+pub fn config(settings: SdkConfig, authorities: &Authorities) -> Result<SdkConfig, ClientUnavailable> {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(Duration::from_secs(3))
         .operation_timeout(Duration::from_secs(8))
@@ -85,17 +59,9 @@ pub fn config(settings: &AwsSettings) -> Result<SdkConfig, ClientUnavailable> {
         .with_initial_backoff(Duration::from_millis(100))
         // The SDK would close a connection after an error of AWS, finds none of its own, and logs that as an error.
         .with_reconnect_mode(ReconnectMode::ReuseAllConnections);
-    let mut config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(http_client(&tls::config(&settings.authorities)?)?)
-        .use_fips(settings.use_fips)
-        .use_dual_stack(settings.use_dual_stack)
-        .retry_config(retries)
-        .timeout_config(timeouts);
-    config.set_region(settings.region.clone().map(Region::new));
-    config.set_endpoint_url(settings.endpoint_url.clone());
-    Ok(config.build())
+    let http = http_client(&tls::config(authorities)?)?;
+    let config = settings.into_builder().behavior_version(BehaviorVersion::latest()).http_client(http);
+    Ok(config.retry_config(retries).timeout_config(timeouts).build())
 }
 
 /// A client of one of AWS's services, with a bound on the calls that run at once.
@@ -189,12 +155,6 @@ pub(super) fn reason(code: Option<&str>, message: Option<&str>) -> AwsReason {
 #[derive(Debug, Clone)]
 struct Connector(reqwest::Client);
 
-impl HttpClient for Connector {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let client = self.0.clone();
@@ -232,7 +192,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_is_made_once_on_first_need() {
         static MADE: AtomicUsize = AtomicUsize::new(0);
-        let config = config(&AwsSettings::default()).unwrap();
+        let config = config(SdkConfig::builder().build(), &Authorities::new()).unwrap();
         let service = Service::new(&config, 2, |_| MADE.fetch_add(1, Ordering::SeqCst));
         assert_eq!(MADE.load(Ordering::SeqCst), 0);
         let (_first, _second) = (service.client().await, service.client().await);

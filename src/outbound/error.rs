@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::guard::{AddressBlocked, NameUnresolved};
+use super::guard::{self, NameUnresolved};
 use super::progress::{Phase, Steps};
 use super::redact::Secrets;
 use crate::domain::failure::{Code, Failure};
@@ -19,11 +19,8 @@ const NO_DESCRIPTOR: [i32; 2] = [24, 23];
 pub(super) fn failure(error: &(dyn Error + 'static), steps: &Steps, secrets: &Secrets) -> Failure {
     let phase = steps.phase();
     let chain = chain(error);
-    if let Some(blocked) = chain.clone().find_map(|error| error.downcast_ref::<AddressBlocked>()) {
-        return blocked.failure();
-    }
     if chain.clone().any(<dyn Error>::is::<NameUnresolved>) {
-        return Failure::new(Code::Dns);
+        return steps.addresses.iter().rev().find_map(guard::blocked).unwrap_or(Failure::new(Code::Dns));
     }
     if let Some(error) = chain.clone().find_map(|error| error.downcast_ref::<rustls::Error>()) {
         let failure = tls_failure(error, steps, secrets);

@@ -24,27 +24,14 @@ pub(super) struct Guard {
     plain_http: bool,
 }
 
-/// The guard blocks every address of a host.
-#[derive(Debug, thiserror::Error)]
-#[error("every address of the host is blocked")]
-pub(super) struct AddressBlocked {
-    ip: IpAddr,
-    blocked: Blocked,
-}
-
-impl AddressBlocked {
-    pub(super) fn of(address: &Address) -> Option<Self> {
-        address.blocked.map(|blocked| Self { ip: address.ip, blocked })
-    }
-
-    pub(super) fn failure(&self) -> Failure {
-        let code = match self.blocked {
-            Blocked::Forbidden => Code::AddressForbidden,
-            Blocked::Private => Code::AddressPrivate,
-            Blocked::PlainHttp => Code::PlainHttp,
-        };
-        Failure::new(code).with("address", self.ip).with("why", why(self.ip))
-    }
+/// The failure of an address that the guard blocks; nothing for one that it allows.
+pub(super) fn blocked(address: &Address) -> Option<Failure> {
+    let code = match address.blocked? {
+        Blocked::Forbidden => Code::AddressForbidden,
+        Blocked::Private => Code::AddressPrivate,
+        Blocked::PlainHttp => Code::PlainHttp,
+    };
+    Some(Failure::new(code).with("address", address.ip).with("why", why(address.ip)))
 }
 
 impl Guard {
@@ -67,25 +54,18 @@ impl Guard {
     }
 
     /// Keeps the addresses that may be dialled; an error if there is none.
-    fn keep_allowed(
-        &self,
-        host: &str,
-        addresses: Vec<SocketAddr>,
-    ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
+    fn keep_allowed(&self, host: &str, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NameUnresolved> {
         let checked: Vec<_> = addresses.into_iter().map(|dialled| (dialled, self.address(dialled.ip()))).collect();
         progress::note(|steps| steps.addresses.extend(checked.iter().map(|(_, address)| address)));
-        let blocked = checked.iter().rev().find_map(|(_, address)| AddressBlocked::of(address));
-        let allowed: Vec<_> =
-            checked.iter().filter(|(_, address)| address.blocked.is_none()).map(|(dialled, _)| *dialled).collect();
-        match blocked {
-            Some(blocked) if allowed.is_empty() => Err(blocked.into()),
-            Some(_) => {
-                telemetry::mixed_addresses(host, checked.len() - allowed.len());
-                Ok(allowed)
-            }
-            None if allowed.is_empty() => Err(NameUnresolved.into()),
-            None => Ok(allowed),
+        let is_allowed = |(_, address): &&(_, Address)| address.blocked.is_none();
+        let allowed: Vec<_> = checked.iter().filter(is_allowed).map(|(dialled, _)| *dialled).collect();
+        if allowed.is_empty() {
+            return Err(NameUnresolved);
         }
+        if allowed.len() < checked.len() {
+            telemetry::mixed_addresses(host, checked.len() - allowed.len());
+        }
+        Ok(allowed)
     }
 }
 
@@ -137,8 +117,7 @@ mod tests {
     #[test]
     fn a_host_without_an_allowed_address_is_an_error() {
         let guard = Guard::new(Arc::default(), false);
-        let error = guard.keep_allowed("h", addresses(&["169.254.169.254"])).unwrap_err();
-        assert_eq!(error.downcast_ref::<AddressBlocked>().unwrap().blocked, Blocked::Forbidden);
-        assert!(guard.keep_allowed("h", Vec::new()).unwrap_err().is::<NameUnresolved>());
+        assert!(guard.keep_allowed("h", addresses(&["169.254.169.254"])).is_err());
+        assert!(guard.keep_allowed("h", Vec::new()).is_err());
     }
 }

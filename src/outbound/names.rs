@@ -18,9 +18,10 @@ const AT_ONCE: usize = 64;
 pub(super) static NAMES: LazyLock<Arc<Names>> =
     LazyLock::new(|| Names::new(|name| Ok((name, 0).to_socket_addrs()?.collect())));
 
-/// A name leads to no address. The system gives its reason as text only, so one error covers them all.
+/// A name leads to no address, or to none that may be dialled. The system gives its reason as text only, so one error
+/// covers them all.
 #[derive(Debug, thiserror::Error)]
-#[error("the host name does not resolve")]
+#[error("the host name leads to no address that may be dialled")]
 pub(super) struct NameUnresolved;
 
 /// Look-ups that run, by name. A look-up is in it until its call has ended, whoever still waits for it.

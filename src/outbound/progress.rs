@@ -33,7 +33,7 @@ pub(super) struct Progress(Arc<Mutex<Steps>>);
 
 /// What the parts of an attempt saw.
 #[derive(Default, Clone)]
-#[allow(clippy::struct_excessive_bools, reason = "each was steps or not, whatever the others")]
+#[allow(clippy::struct_excessive_bools, reason = "each was seen or not, whatever the others")]
 pub(super) struct Steps {
     /// What the host led to.
     pub(super) addresses: Vec<Address>,
@@ -41,7 +41,8 @@ pub(super) struct Steps {
     resolving_since: Option<Instant>,
     connecting_since: Option<Instant>,
     connected: Option<(Instant, Duration)>,
-    handshake_since: Option<Instant>,
+    /// Whether a handshake began.
+    pub(super) handshaking: bool,
     /// Whether the server asked for a client certificate.
     pub(super) client_certificate: bool,
     /// Whether the endpoint's certificate is signed by its own key.
@@ -91,11 +92,6 @@ impl Steps {
         self.connecting_since = Some(Instant::now());
     }
 
-    pub(super) fn handshaking(&mut self) {
-        // Of several addresses, the last one tried.
-        self.handshake_since = Some(Instant::now());
-    }
-
     pub(super) fn connected(&mut self) {
         self.connected = self.connecting_since.map(|since| (Instant::now(), since.elapsed()));
     }
@@ -105,7 +101,7 @@ impl Steps {
             // Perhaps on a connection that became idle while the attempt's own was still being made.
             Self { sending: true, .. } => Phase::Response,
             Self { resolving_since: Some(_), dns: None, .. } => Phase::Dns,
-            Self { connected: None, handshake_since: Some(_), .. } => Phase::Handshake,
+            Self { connected: None, handshaking: true, .. } => Phase::Handshake,
             Self { connected: None, connecting_since: Some(_), .. } => Phase::Connect,
             // Connected, or on a connection that was open already.
             _ => Phase::Response,

@@ -39,14 +39,8 @@ pub struct Queues {
 #[derive(Debug, Clone, Default)]
 pub struct NewMessage<'a> {
     pub body: &'a [u8],
-    /// Obeyed: deliver to this destination alone.
-    pub destination: Option<&'a str>,
-    /// Obeyed: it has waited past its schedule once already.
-    pub renewed: bool,
-    /// Obeyed: its fallback has it.
-    pub fallback_sent: bool,
-    /// Obeyed, as far as the report says it: the destination that it stands in for.
-    pub fallback_for: Option<&'a str>,
+    /// What will be obeyed, but for the time, which follows from the wait.
+    pub orders: Orders,
     /// What a person reads beside it. A list or a redrive selects by the code.
     pub code: Option<&'static str>,
     pub status: Option<u16>,
@@ -99,7 +93,7 @@ impl Queues {
             return Err(Failure::new(Code::TooLargeToKeep).with("size", format_args!("{total} bytes")));
         }
         // The group makes queues fair: many waiting deliveries of one destination do not hold up another's.
-        let group = message.destination.filter(|_| url == self.urls.retry).map(Into::into);
+        let group = message.orders.destination.clone().filter(|_| url == self.urls.retry);
         let sqs = self.sqs.client().await;
         let mut message = sqs.send_message().queue_url(url).message_body(body).set_message_group_id(group);
         message = message.set_delay_seconds(Some(delay).filter(|delay| *delay > 0));
@@ -138,12 +132,13 @@ impl Queues {
 
 impl NewMessage<'_> {
     fn obeyed(&self, due: Option<Duration>) -> Vec<(&'static str, &'static str, String)> {
+        let orders = &self.orders;
         let text = |name, value: Option<&str>| value.map(|value| (name, "String", value.to_owned()));
         [
-            text(attribute::DESTINATION, self.destination),
-            text(attribute::FALLBACK_FOR, self.fallback_for),
-            text(attribute::RENEWED, self.renewed.then_some("true")),
-            text(attribute::FALLBACK_SENT, self.fallback_sent.then_some("true")),
+            text(attribute::DESTINATION, orders.destination.as_deref()),
+            text(attribute::FALLBACK_FOR, orders.fallback_for.as_deref()),
+            text(attribute::RENEWED, orders.renewed.then_some("true")),
+            text(attribute::FALLBACK_SENT, orders.fallback_sent.then_some("true")),
             due.map(|due| (attribute::NOT_BEFORE, "Number", due.as_secs().to_string())),
         ]
         .into_iter()

@@ -14,7 +14,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
 };
 
-use super::progress::{self, Steps};
+use super::progress;
 use super::webhook::ClientUnavailable;
 
 /// Certificate authorities.
@@ -167,14 +167,14 @@ impl ResolvesClientCert for NoClientCertificate {
     }
 }
 
-/// Keeps sessions for resumption. Its first use in a connection tells that TCP stands and the handshake begins,
-/// which reqwest's connector does not say.
+/// Keeps sessions for resumption. With TLS 1.3 on, each handshake begins by asking for the server's key exchange: that
+/// tells that TCP stands, which reqwest's connector does not say.
 #[derive(Debug)]
 struct Sessions(ClientSessionMemoryCache);
 
 impl ClientSessionStore for Sessions {
     fn kx_hint(&self, server: &ServerName<'_>) -> Option<NamedGroup> {
-        progress::note(Steps::handshaking);
+        progress::note(|steps| steps.handshaking = true);
         self.0.kx_hint(server)
     }
 
@@ -187,7 +187,6 @@ impl ClientSessionStore for Sessions {
     }
 
     fn tls12_session(&self, server: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        progress::note(Steps::handshaking);
         self.0.tls12_session(server)
     }
 
@@ -200,7 +199,6 @@ impl ClientSessionStore for Sessions {
     }
 
     fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        progress::note(Steps::handshaking);
         self.0.take_tls13_ticket(server)
     }
 }

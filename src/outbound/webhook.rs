@@ -14,7 +14,7 @@ use tower_layer::layer_fn;
 use tower_service::Service;
 use url::Host;
 
-use super::guard::{AddressBlocked, Guard};
+use super::guard::{self, Guard};
 use super::origins::Origins;
 use super::progress::{self, Phase, Progress, Steps};
 use super::redact::{Secrets, redirect};
@@ -132,7 +132,7 @@ impl Webhook {
     pub async fn post(&self, target: &Target, payload: &Payload, timeout: AttemptTimeout) -> Attempt {
         let Guarded { client, guard } = self.guarded(&target.endpoint);
         let literal = guard.literal(target.endpoint.host());
-        let blocked = literal.and_then(|address| AddressBlocked::of(&address));
+        let blocked = literal.as_ref().and_then(guard::blocked);
         let post = Post { target, payload, timeout, signed: signed(target, payload), progress: Progress::default() };
         let attempt = |result: Result<u16, Failure>, steps: Steps, timings| Attempt {
             result: result.map_err(|failure| post.with_facts(failure, &steps.addresses)),
@@ -141,7 +141,7 @@ impl Webhook {
             certificate_expires: steps.certificate_expires,
         };
         if let Some(blocked) = blocked {
-            return attempt(Err(blocked.failure()), Steps::default(), Timings::default());
+            return attempt(Err(blocked), Steps::default(), Timings::default());
         }
         let request = post.request(client, self.origins.keep_alive(target.endpoint.origin()));
         let started = Instant::now();

@@ -3,7 +3,7 @@ use super::*;
 use serde_json::{Value, json};
 
 fn parse(value: &Value) -> Result<Document, Vec<Problem>> {
-    Document::parse(value.to_string().as_bytes())
+    Document::parse(&value.to_string())
 }
 
 fn problems_of(value: &Value) -> Vec<String> {
@@ -11,7 +11,7 @@ fn problems_of(value: &Value) -> Vec<String> {
 }
 
 fn problems_in(text: &str) -> Vec<Problem> {
-    match Document::parse(text.as_bytes()) {
+    match Document::parse(text) {
         Ok(document) => document.problems(),
         Err(problems) => problems,
     }
@@ -179,7 +179,7 @@ fn a_broken_destination_or_route_leaves_the_others_usable() {
 
 #[test]
 fn text_that_is_no_json_is_refused_with_its_place_and_without_its_content() {
-    let problems = Document::parse(b"{\n  \"destinations\": SECRET }").err().unwrap();
+    let problems = Document::parse("{\n  \"destinations\": SECRET }").err().unwrap();
     assert_eq!(problems[0].expected, "valid JSON (see line 2, column 19)");
 }
 
@@ -225,7 +225,7 @@ fn a_repeated_entry_leaves_the_others_usable() {
         "destinations": { "a": { "url": "https://a/" }, "b": { "url": "https://b/" }, "a": { "url": "https://c/" } },
         "routes": { "123": ["b"], "*": ["b"], "123": ["a"] }
     }"#;
-    let document = Document::parse(text.as_bytes()).ok().unwrap();
+    let document = Document::parse(text).ok().unwrap();
     assert!(document.destinations["a"].is_err() && document.destinations["b"].is_ok());
     let routes = document.routes.as_ref().unwrap();
     assert_eq!((routes["123"].destinations.len(), &*routes["*"].destinations), (0, &["b".to_owned()][..]));
@@ -251,7 +251,6 @@ fn braces_in_a_header_are_sent_as_written() {
 fn a_byte_order_mark_before_the_document_is_ignored() {
     let text = format!("\u{feff}{}", soc(json!({})));
     assert!(problems_in(&text).is_empty());
-    assert_eq!(Document::parse(b"\xff\xfe{\0}\0").err().unwrap()[0].expected, "UTF-8 text");
 }
 
 #[test]

@@ -89,23 +89,23 @@ impl Registry {
         let Some(error) = stale else { return Ok(deliveries) };
         // A mistake in a stale route is nobody's delivery: it is told when the store can be read again.
         let deliveries = deliveries.into_iter().filter(|delivery| delivery.id().is_some());
-        let deliveries: Vec<_> = deliveries.map(|delivery| unless_stale(delivery, Some(&error))).collect();
+        let deliveries: Vec<_> = deliveries.map(|delivery| unless_stale(delivery, &error)).collect();
         if deliveries.is_empty() { Err(error) } else { Ok(deliveries) }
     }
 
-    /// The delivery to one destination: a retry, or a fallback's.
-    pub async fn delivery(&self, id: &str) -> Result<Delivery, Failure> {
+    /// The destination of a delivery that waits, or of a fallback's copy.
+    pub async fn destination(&self, id: &str) -> Result<Arc<Destination>, Failure> {
         let mut cached = self.holding(id, self.ttl).await?;
         if !cached.value.destinations.contains_key(id) && is_id(id) {
             // Before a person is bothered, it is made sure that the destination is gone.
             cached = self.holding(id, Duration::ZERO).await?;
         }
-        Ok(unless_stale(route::delivery(&cached.value, id), cached.stale.as_ref()))
+        route::destination(&cached.value, id).map_err(|failure| cached.stale.unwrap_or(failure))
     }
 
-    /// The delivery to a destination as it is configured at this moment: a probe's.
-    pub async fn current(&self, id: &str) -> Result<Delivery, Failure> {
-        Ok(route::delivery(&self.holding(id, Duration::ZERO).await?.value, id))
+    /// A destination as it is configured at this moment, for a probe.
+    pub async fn current(&self, id: &str) -> Result<Arc<Destination>, Failure> {
+        route::destination(&self.holding(id, Duration::ZERO).await?.value, id)
     }
 
     /// A destination's target: with its secrets in place, none of them older than `max_age`.
@@ -123,7 +123,7 @@ impl Registry {
     pub async fn refreshed(&self, used: &Target) -> Option<Arc<Target>> {
         let key = self.key("destination", &used.id);
         let document = self.documents.refresh(&key, self.read(&key, true)).await.ok()?.value;
-        let Delivery::Send(destination) = route::delivery(&document, &used.id) else { return None };
+        let destination = route::destination(&document, &used.id).ok()?;
         self.secrets.target(&destination, None).await.ok().filter(|target| target.differs_from(used))
     }
 
@@ -162,7 +162,7 @@ impl Registry {
         if let Some((_, document)) = same {
             return Ok(document.clone());
         }
-        let document = Document::parse(text.expose_secret().as_bytes()).map_err(|problems| {
+        let document = Document::parse(text.expose_secret()).map_err(|problems| {
             let problems = format!("it is not a destinations document: {}", sentence(&problems));
             Failure::of(Code::LookupFailed, &self.place, problems, "correct the document")
         })?;
@@ -195,9 +195,9 @@ impl Registry {
 }
 
 /// stale-if-error (RFC 5861): a stale entry is delivered to, and never a reason to dead-letter.
-fn unless_stale(delivery: Delivery, stale: Option<&Failure>) -> Delivery {
-    match (delivery, stale) {
-        (Delivery::Failed { destination, .. }, Some(error)) => Delivery::Failed { destination, failure: error.clone() },
-        (delivery, _) => delivery,
+fn unless_stale(delivery: Delivery, stale: &Failure) -> Delivery {
+    match delivery {
+        Delivery::Failed { destination, .. } => Delivery::Failed { destination, failure: stale.clone() },
+        delivery => delivery,
     }
 }
