@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use detection_outcome_handler::domain::backoff::Schedule;
 use serde_json::{Value, json};
 
 use super::failures::{assert_readable, message};
@@ -605,9 +606,24 @@ async fn a_change_of_the_destination_decides_over_what_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_has_the_number_of_its_beginning() {
+    let receiver = Receiver::start(Reply::Slow(Duration::from_secs(2), 503)).await;
+    let bench = Bench::start(&one(&receiver.url())).await;
+    let schedule = Schedule::new((WEBHOOK_ID, "soc"), 12);
+    let third = (1..).map(Duration::from_secs).find(|age| schedule.attempt(*age) == 3).unwrap();
+    bench.aws.send(&bench.retry, &example(), waits_for("soc")).await;
+    // The third point passes while the second attempt waits for its answer.
+    let record = aged(bench.next_retry().await, third - Duration::from_millis(2000));
+    assert_eq!(failed(&bench.invoke(&[record]).await), 1);
+    let line = bench.results().await.remove(0);
+    assert_eq!((&line["result"], &line["attempt"]), (&json!("retrying"), &json!(2)), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_look_up_hides_the_message_and_acknowledges_none() {
     let bench = Bench::start(&json!([])).await;
     assert_eq!(bench.deliver(&example()).await, 1);
+    assert!((28..=30).contains(&seconds_until_next(&bench.results().await[0])), "the first wait after a fault of ours");
     assert_eq!(bench.aws.counts(&bench.outcome).await, [0, 0, 1]);
     // Another source cannot be made to wait: the whole outcome is written.
     let told = bench.runtime.invoke(&example(), LONG).await;
