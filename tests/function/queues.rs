@@ -613,7 +613,7 @@ async fn an_attempt_has_the_number_of_its_beginning() {
     let third = (1..100).map(Duration::from_secs).find(|age| schedule.attempt(*age) == 3).unwrap();
     bench.aws.send(&bench.retry, &example(), waits_for("soc")).await;
     // The third point passes while the second attempt waits for its answer.
-    let record = aged(bench.next_retry().await, third - Duration::from_millis(2000));
+    let record = aged(bench.next_retry().await, third.saturating_sub(Duration::from_secs(2)));
     assert_eq!(failed(&bench.invoke(&[record]).await), 1);
     let line = bench.results().await.remove(0);
     assert_eq!((&line["result"], &line["attempt"]), (&json!("retrying"), &json!(2)), "{line}");
