@@ -138,7 +138,7 @@ failures! {
             => "if that is meant, add its network to AllowPrivateCidrs (ALLOW_PRIVATE_CIDRS), else correct the `url`"
         PlainHttp "plain_http" DeadLetter Error Operator:
             "{endpoint} is plain HTTP, and {address} is outside the private networks where that is allowed"
-            => "use https:// in the destination's `url`, or set AllowPlainHttp (ALLOW_PLAIN_HTTP) to true"
+            => "use https:// in the destination's `url`; AllowPlainHttp (ALLOW_PLAIN_HTTP) would allow plain HTTP to public addresses"
     }
     "The connection" {
         ConnectRefused "connect_refused" Retry Warn EndpointOwner:
@@ -211,7 +211,7 @@ failures! {
             => "look in the log of the endpoint and of any proxy in front of it"
         MalformedResponse "malformed_response" DeadLetter Error EndpointOwner:
             "the answer of {endpoint} is not valid HTTP"
-            => "correct the HTTP response; if the alert did arrive, its webhook-id tells a duplicate"
+            => "correct the HTTP response (a redrive keeps the webhook-id {webhook_id})"
     }
     "This function's own limits" {
         Deadline "deadline" Retry Warn Operator:
@@ -245,7 +245,7 @@ failures! {
             => "{fix}"
         RouteInvalid "route_invalid" DeadLetter Error Operator:
             "a part of this detection's route is wrong: {problems}; the rest of the route gets the alert"
-            => "correct that part (a redrive sends the alert to the rest of the route once more)"
+            => "correct that part (the rest of the route gets the alert again at a redrive)"
         Unrouted "unrouted" DeadLetter Error Operator:
             "detection {detection} has no route"
             => "add a route for it, or a `*` route for all that have none"
@@ -318,10 +318,10 @@ reasons! {
     NoText "no_text" Error: "it has no text value" => "give {what} a text value (SecretString)"
     Throttled "throttled" Warn: "AWS throttles the calls" => "raise the account's quota for these calls"
     NoCredentials "no_credentials" Error: "AWS does not accept the function's credentials"
-        => "check the function's role and region"
+        => "check that the function's role exists and that the region is right"
     NoPath "no_path" Error: "AWS does not answer" => "check the VPC's NAT gateway or interface endpoint; without a VPC, wait for AWS"
     Internal "internal" Warn: "AWS has an error of its own ({error})" => "open a case with AWS Support"
-    Other "other" Error: "AWS answers with the error {error}" => "look {error} up in the service's API reference"
+    Other "other" Error: "AWS answers with the error {error}" => "look {error} up in AWS's API reference for {what}"
 }
 
 /// Fills the places of a text with facts, of which the last one of a name counts. A fact is not looked into, so it may
