@@ -138,7 +138,7 @@ failures! {
             => "if that is meant, add its network to AllowPrivateCidrs (ALLOW_PRIVATE_CIDRS), else correct the `url`"
         PlainHttp "plain_http" DeadLetter Error Operator:
             "{endpoint} is plain HTTP, and {address} is outside the private networks where that is allowed"
-            => "use https:// in the destination's `url`; AllowPlainHttp (ALLOW_PLAIN_HTTP) would allow plain HTTP to public addresses"
+            => "use https:// in the destination's `url`, or allow plain HTTP to public addresses (AllowPlainHttp, ALLOW_PLAIN_HTTP)"
     }
     "The connection" {
         ConnectRefused "connect_refused" Retry Warn EndpointOwner:
@@ -321,7 +321,7 @@ reasons! {
         => "check that the function's role exists and that the region is right"
     NoPath "no_path" Error: "AWS does not answer" => "check the VPC's NAT gateway or interface endpoint; without a VPC, wait for AWS"
     Internal "internal" Warn: "AWS has an error of its own ({error})" => "open a case with AWS Support"
-    Other "other" Error: "AWS answers with the error {error}" => "look {error} up in AWS's API reference for {what}"
+    Other "other" Error: "AWS answers with the error {error}" => "look {error} up in AWS's API reference (it is about {what})"
 }
 
 /// Fills the places of a text with facts, of which the last one of a name counts. A fact is not looked into, so it may
