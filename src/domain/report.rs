@@ -602,6 +602,8 @@ mod tests {
             (retrying(), Code::DestinationPaused, medium, Level::Info, "nobody yet"),
             (in_queue(None, None), Code::Busy, None, Level::Warn, "nobody yet"),
             (dead_lettered(), Code::Busy, None, Level::Error, "endpoint owner"),
+            (returned(Origin::Direct), Code::Busy, None, Level::Error, "endpoint owner"),
+            (returned(Origin::EventBridge), Code::Busy, None, Level::Error, "endpoint owner"),
         ] {
             let report = of_alert(&About { severity, ..About::default() }, &fate, Some(code));
             assert_eq!((report.level, report.owner), (level, Some(owner)), "{code:?} {severity:?}");
