@@ -90,7 +90,7 @@ pub enum Filter {
 
 /// A destination that is invalid with its secrets in place. The next rotation of one of these may mend it.
 #[derive(Debug)]
-pub struct Incomplete {
+pub struct Unusable {
     pub problem: Problem,
     pub references: Vec<Reference>,
 }
@@ -136,7 +136,7 @@ impl Destination {
     }
 
     /// The target to send to. It is made once where the destination refers to no secret.
-    pub fn target(&self, resolved: &Resolved) -> Result<Arc<Target>, Incomplete> {
+    pub fn target(&self, resolved: &Resolved) -> Result<Arc<Target>, Unusable> {
         if let Some(target) = self.ready.get() {
             return Ok(target.clone());
         }
@@ -147,7 +147,7 @@ impl Destination {
         Ok(target)
     }
 
-    pub fn complete(&self, resolved: &Resolved) -> Result<Target, Incomplete> {
+    pub fn complete(&self, resolved: &Resolved) -> Result<Target, Unusable> {
         let endpoint = self.endpoint.resolve(resolved);
         let endpoint = endpoint.map_err(|expected| self.invalid("url", expected, self.endpoint.references()))?;
         let mut headers = HeaderMap::with_capacity(self.headers.len());
@@ -177,9 +177,9 @@ impl Destination {
         part: &str,
         expected: &'static str,
         references: impl Iterator<Item = &'a Reference>,
-    ) -> Incomplete {
+    ) -> Unusable {
         let problem = Problem::new(format!("{}.{part}", self.path), expected);
-        Incomplete { problem, references: references.cloned().collect() }
+        Unusable { problem, references: references.cloned().collect() }
     }
 }
 
@@ -231,8 +231,8 @@ mod tests {
         let reference = |text| Reference::parse(text).unwrap();
         let mut resolved = Resolved::default();
         resolved.insert(reference("a"), &"path".into());
-        let incomplete = destination.complete(&resolved).err().unwrap();
-        assert_eq!(incomplete.references, [reference("b#k")]);
+        let unusable = destination.complete(&resolved).err().unwrap();
+        assert_eq!(unusable.references, [reference("b#k")]);
         resolved.insert(reference("b#k"), &"token\n".into());
         let target = destination.complete(&resolved).ok().unwrap();
         assert_eq!(target.headers["authorization"], "Bearer token");
@@ -255,7 +255,7 @@ mod tests {
             for (name, value) in ["a", "b#k", "c"].into_iter().zip(values) {
                 resolved.insert(Reference::parse(name).unwrap(), &value.into());
             }
-            let Err(Incomplete { problem, references }) = destination.complete(&resolved) else { panic!() };
+            let Err(Unusable { problem, references }) = destination.complete(&resolved) else { panic!() };
             assert_eq!(problem.path, format!("destinations.soc.{path}"));
             assert_eq!(references.iter().map(ToString::to_string).collect::<Vec<_>>(), names);
             assert!(!problem.expected.contains("SECRET"), "{problem}");

@@ -86,10 +86,10 @@ impl<C: 'static> Service<C> {
     ///
     /// Callers wait out here and not in the connector, where the SDK's timeouts run: a call that waits among others
     /// would fail of the load alone. The invocation's deadline bounds the wait.
-    pub(super) async fn client(&self) -> Turn<'_, C> {
+    pub(super) async fn client(&self) -> Permit<'_, C> {
         // The semaphore is never closed.
         let permit = self.places.acquire().await.ok();
-        Turn { client: &self.client, _permit: permit }
+        Permit { client: &self.client, _permit: permit }
     }
 }
 
@@ -101,12 +101,12 @@ impl<C> Service<C> {
 }
 
 /// A client that one call may use, for as long as it holds this.
-pub(super) struct Turn<'a, C> {
+pub(super) struct Permit<'a, C> {
     client: &'a C,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
-impl<C> Deref for Turn<'_, C> {
+impl<C> Deref for Permit<'_, C> {
     type Target = C;
 
     fn deref(&self) -> &C {

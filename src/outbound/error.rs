@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use rustls::{AlertDescription, CertificateError};
 
 use super::guard::{self, NameUnresolved};
-use super::progress::{Phase, Steps};
+use super::progress::{Part, Steps};
 use super::redact::Secrets;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::report::day;
@@ -17,7 +17,7 @@ const NO_DESCRIPTOR: [i32; 2] = [24, 23];
 
 /// Why there was no response, as far as the error tells.
 pub(super) fn failure(error: &(dyn Error + 'static), steps: &Steps, secrets: &Secrets) -> Failure {
-    let phase = steps.phase();
+    let part = steps.part();
     let chain = chain(error);
     if chain.clone().any(<dyn Error>::is::<NameUnresolved>) {
         return steps.addresses.iter().rev().find_map(guard::blocked).unwrap_or(Failure::new(Code::Dns));
@@ -26,19 +26,19 @@ pub(super) fn failure(error: &(dyn Error + 'static), steps: &Steps, secrets: &Se
         let failure = tls_failure(error, steps, secrets);
         // A TLS 1.3 server judges the client's certificate after our side of the handshake is over: the request is on
         // its way, but nobody reads it.
-        let maybe_received = phase == Phase::Response && failure.code != Code::TlsClientCertificate;
+        let maybe_received = part == Part::Response && failure.code != Code::TlsClientCertificate;
         return Failure { maybe_received, ..failure };
     }
     let io = chain.clone().find_map(|error| error.downcast_ref::<io::Error>());
-    match phase {
-        Phase::Dns => Failure::new(Code::Dns),
-        Phase::Connect => {
+    match part {
+        Part::Dns => Failure::new(Code::Dns),
+        Part::Connect => {
             let kind = io.map_or_else(|| "no reason is given".to_owned(), |error| error.kind().to_string());
             Failure::new(connect_code(io)).with("kind", kind)
         }
-        Phase::Handshake if steps.client_certificate => Failure::new(Code::TlsClientCertificate),
-        Phase::Handshake => Failure::new(Code::TlsCut),
-        Phase::Response => {
+        Part::Handshake if steps.client_certificate => Failure::new(Code::TlsClientCertificate),
+        Part::Handshake => Failure::new(Code::TlsCut),
+        Part::Response => {
             let malformed = chain.clone().any(|error| error.downcast_ref().is_some_and(hyper::Error::is_parse));
             // On a connection that was open already, the bytes may be left over from the answer before.
             let code = if malformed && !steps.is_reused() { Code::MalformedResponse } else { Code::ConnectionLost };

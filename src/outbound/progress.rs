@@ -20,7 +20,7 @@ tokio::task_local! {
 
 /// The part of an attempt that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum Part {
     Dns,
     Connect,
     Handshake,
@@ -96,15 +96,15 @@ impl Steps {
         self.connected = self.connecting_since.map(|since| (Instant::now(), since.elapsed()));
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(super) fn part(&self) -> Part {
         match self {
             // Perhaps on a connection that became idle while the attempt's own was still being made.
-            Self { sending: true, .. } => Phase::Response,
-            Self { resolving_since: Some(_), dns: None, .. } => Phase::Dns,
-            Self { connected: None, handshaking: true, .. } => Phase::Handshake,
-            Self { connected: None, connecting_since: Some(_), .. } => Phase::Connect,
+            Self { sending: true, .. } => Part::Response,
+            Self { resolving_since: Some(_), dns: None, .. } => Part::Dns,
+            Self { connected: None, handshaking: true, .. } => Part::Handshake,
+            Self { connected: None, connecting_since: Some(_), .. } => Part::Connect,
             // Connected, or on a connection that was open already.
-            _ => Phase::Response,
+            _ => Part::Response,
         }
     }
 
@@ -160,10 +160,10 @@ mod tests {
         let mut body = progress.watch(Bytes::from_static(b"{}"));
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(2), false));
         progress.clone().scope(async { note(Steps::connecting) }).await;
-        assert_eq!(progress.steps().phase(), Phase::Connect);
+        assert_eq!(progress.steps().part(), Part::Connect);
         let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "{}");
-        assert_eq!(progress.steps().phase(), Phase::Response);
+        assert_eq!(progress.steps().part(), Part::Response);
         assert!(body.is_end_stream());
     }
 }

@@ -16,7 +16,7 @@ use url::Host;
 
 use super::guard::{self, Guard};
 use super::origins::Origins;
-use super::progress::{self, Phase, Progress, Steps};
+use super::progress::{self, Part, Progress, Steps};
 use super::redact::{Secrets, redirect};
 use super::{error, excerpt, tls};
 use crate::domain::address::{AllowedNetworks, Blocked};
@@ -158,7 +158,7 @@ impl Webhook {
             }
             Ok(Ok(response)) => Err(post.refused(response, left).await),
             Ok(Err(error)) => Err(error::failure(&error, &steps, &post.secrets())),
-            Err(_) => Err(timed_out(timeout, steps.phase())),
+            Err(_) => Err(timed_out(timeout, steps.part())),
         };
         attempt(result, steps, timings)
     }
@@ -255,15 +255,15 @@ fn signed(target: &Target, payload: &Payload) -> Option<(u64, String)> {
     Some((timestamp, signature(&target.signing_keys, &payload.webhook_id, timestamp, &payload.body)))
 }
 
-fn timed_out(timeout: AttemptTimeout, phase: Phase) -> Failure {
-    let code = match phase {
+fn timed_out(timeout: AttemptTimeout, part: Part) -> Failure {
+    let code = match part {
         _ if timeout.time < timeout.configured => Code::Deadline,
-        Phase::Dns => Code::DnsTimeout,
-        Phase::Connect => Code::ConnectTimeout,
-        Phase::Handshake => Code::TlsTimeout,
-        Phase::Response => Code::Timeout,
+        Part::Dns => Code::DnsTimeout,
+        Part::Connect => Code::ConnectTimeout,
+        Part::Handshake => Code::TlsTimeout,
+        Part::Response => Code::Timeout,
     };
-    Failure { maybe_received: phase == Phase::Response, ..Failure::new(code) }
+    Failure { maybe_received: part == Part::Response, ..Failure::new(code) }
 }
 
 /// Reads the rest of a success, whatever it is.

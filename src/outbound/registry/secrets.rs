@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
 use super::cache::Cache;
-use crate::domain::destination::{Destination, Incomplete, Target};
+use crate::domain::destination::{Destination, Target, Unusable};
 use crate::domain::failure::{AwsReason, Code, Failure};
 use crate::domain::json::{members_as_written, string};
 use crate::domain::template::{Reference, Resolved, trimmed};
@@ -64,7 +64,7 @@ impl Secrets {
                 resolved.insert(reference.clone(), &value);
             }
         }
-        destination.target(&resolved).map_err(|Incomplete { problem, references }| {
+        destination.target(&resolved).map_err(|Unusable { problem, references }| {
             let names: Vec<_> = references.iter().map(ToString::to_string).collect();
             let problem = format_args!("with its value in place, {problem}");
             self.unresolved(names.join(", "), problem, "correct the value, or the destination")
