@@ -211,7 +211,8 @@ fn failures_page() -> String {
             page += &format!("| `{}` | {next} | {level} | {} | {cause} | {remedy} |\n", row.name, row.owner.name());
         }
     }
-    page += "\n## Reasons of AWS\n\nWhat stands for *problems* and *fix* where AWS does not do what it is asked:\n\n\
+    page += "\n## Reasons of AWS\n\nWhat stands for *problems* and *fix* where AWS does not do what it is asked. The level is that of a delivery\n\
+             that waits; a look-up or a write that fails is always an ERROR.\n\n\
              | reason | level | cause | remedy |\n|---|---|---|---|\n";
     for reason in AwsReason::ALL {
         page += &format!(

@@ -90,13 +90,19 @@ impl Slots {
 mod tests {
     use super::*;
 
+    /// All places of one destination.
+    async fn filled(slots: &Slots, destination: &str) -> Vec<[OwnedSemaphorePermit; 2]> {
+        let mut held = Vec::new();
+        for _ in 0..ATTEMPTS_TO_ONE {
+            held.push(slots.take(destination, Duration::from_millis(5)).await.unwrap());
+        }
+        held
+    }
+
     #[tokio::test]
     async fn one_destination_never_takes_all_slots() {
         let (slots, soon) = (Slots::default(), Duration::from_millis(5));
-        let mut held = Vec::new();
-        for _ in 0..ATTEMPTS_TO_ONE {
-            held.push(slots.take("slow", soon).await.unwrap());
-        }
+        let mut held = filled(&slots, "slow").await;
         assert!(slots.take("slow", soon).await.is_none());
         for id in 0..ATTEMPTS - ATTEMPTS_TO_ONE {
             held.push(slots.take(&id.to_string(), soon).await.unwrap());
@@ -124,10 +130,7 @@ mod tests {
     #[tokio::test]
     async fn one_with_attempts_is_not_forgotten() {
         let (slots, soon) = (Slots::default(), Duration::from_millis(5));
-        let mut held = Vec::new();
-        for _ in 0..ATTEMPTS_TO_ONE {
-            held.push(slots.take("slow", soon).await.unwrap());
-        }
+        let _held = filled(&slots, "slow").await;
         for id in 0..3 * ATTEMPTS {
             drop(slots.take(&id.to_string(), soon).await);
         }

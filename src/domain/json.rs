@@ -259,4 +259,10 @@ mod tests {
         let plain = Bytes::from_static(b"{}");
         assert_eq!(fit_for_sqs(&plain).as_ptr(), plain.as_ptr(), "no copy");
     }
+
+    #[test]
+    fn only_a_list_has_items() {
+        let count = |json| read::<Vec<&RawValue>>(serde_json::from_str(json).unwrap()).map(|items| items.len());
+        assert_eq!(["[1, [2]]", "[]", "{}", "null"].map(count), [Some(2), Some(0), None, None]);
+    }
 }

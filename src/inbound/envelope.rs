@@ -52,10 +52,9 @@ const CONFIRMATION: Foreign = Foreign {
 };
 const UNSUBSCRIBED: Foreign =
     Foreign { what: "an SNS unsubscribe confirmation", fix: "subscribe again if the topic's outcomes are wanted" };
-const S3: Foreign = Foreign {
-    what: "an S3 event notification",
-    fix: "take this target out of the bucket's notifications, which hold no outcomes",
-};
+const LEAVE_THE_BUCKET: &str = "take this target out of the bucket's notifications, which hold no outcomes";
+const S3_TEST: Foreign = Foreign { what: "an S3 test event", fix: LEAVE_THE_BUCKET };
+const S3_EVENT: Foreign = Foreign { what: "an S3 event notification", fix: LEAVE_THE_BUCKET };
 const DESTINATION_RECORD: Foreign = Foreign {
     what: "a Lambda destination's record (OnSuccess or OnFailure) about another invocation",
     fix: "send the outcome by itself: nothing in such a record is delivered",
@@ -142,7 +141,7 @@ fn shape<'a>(object: &Object<'a>) -> Shape<'a> {
         _ if resembles(object) => Shape::Outcome,
         _ if is("Type", "SubscriptionConfirmation") => Shape::Foreign(CONFIRMATION),
         _ if is("Type", "UnsubscribeConfirmation") => Shape::Foreign(UNSUBSCRIBED),
-        _ if is("Event", "s3:TestEvent") => Shape::Foreign(S3),
+        _ if is("Event", "s3:TestEvent") => Shape::Foreign(S3_TEST),
         _ if object.get("requestContext").and(object.get("requestPayload")).is_some() => {
             Shape::Foreign(DESTINATION_RECORD)
         }
@@ -249,7 +248,7 @@ fn source<'a>(item: &Object<'a>) -> Source<'a> {
     }
     match item.get("eventSource").and_then(string).as_deref() {
         Some("aws:sqs") => Source::Sqs,
-        Some("aws:s3") => Source::Other(Some(S3)),
+        Some("aws:s3") => Source::Other(Some(S3_EVENT)),
         None if item.get("body").or(item.get("messageId")).is_some() => Source::Sqs,
         _ => Source::Other(None),
     }

@@ -117,7 +117,9 @@ mod tests {
     #[test]
     fn a_host_without_an_allowed_address_is_an_error() {
         let guard = Guard::new(Arc::default(), false);
-        assert!(guard.keep_allowed("h", addresses(&["169.254.169.254"])).is_err());
+        let metadata = addresses(&["169.254.169.254"]);
+        assert_eq!(blocked(&guard.address(metadata[0].ip())).unwrap().code, Code::AddressForbidden);
+        assert!(guard.keep_allowed("h", metadata).is_err());
         assert!(guard.keep_allowed("h", Vec::new()).is_err());
     }
 }

@@ -258,10 +258,7 @@ fn foreign() -> Vec<(String, &'static str)> {
     vec![
         (confirmation("SubscriptionConfirmation").to_string(), "an SNS subscription confirmation"),
         (confirmation("UnsubscribeConfirmation").to_string(), "an SNS unsubscribe confirmation"),
-        (
-            json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b" }).to_string(),
-            "an S3 event notification",
-        ),
+        (json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b" }).to_string(), "an S3 test event"),
         (s3.to_string(), "an S3 event notification"),
         (failure.to_string(), "a Lambda destination's record"),
         (format!("[{OUTCOME}]"), "a JSON array, as EventBridge Pipes sends it"),
