@@ -381,10 +381,9 @@ impl Failure {
             100..=199 => "which is an interim answer in place of a final one",
             _ => "a number that HTTP does not define",
         };
-        let mut failure = Self::new(code).with("status", status).with("meaning", meaning);
-        if let Some(wait) = retry_after.filter(|wait| !wait.is_zero()) {
-            failure = failure.with("asks", format_args!("; it asks to wait {}", in_words(wait)));
-        }
+        let asks = retry_after.filter(|wait| !wait.is_zero());
+        let asks = asks.map(|wait| format!("; it asks to wait {}", in_words(wait)));
+        let failure = Self::new(code).with("status", status).with("meaning", meaning).with_some("asks", asks);
         Some(Self { status: Some(status), retry_after: retry_after.unwrap_or_default().max(least), ..failure })
     }
 
@@ -415,6 +414,15 @@ impl Failure {
     pub fn with(mut self, place: &'static str, value: impl Display) -> Self {
         self.facts.push((place, value.to_string()));
         self
+    }
+
+    /// The same, if there is such a fact.
+    #[must_use]
+    pub fn with_some(self, place: &'static str, value: Option<impl Display>) -> Self {
+        match value {
+            Some(value) => self.with(place, value),
+            None => self,
+        }
     }
 
     pub fn row(&self) -> &'static Row {

@@ -58,8 +58,7 @@ impl Rejected {
     /// Why it is dead-lettered.
     pub fn failure(&self) -> Failure {
         let code = if self.is_unknown_event { Code::UnknownEvent } else { Code::InvalidOutcome };
-        let failure = Failure::new(code).with("problems", sentence(&self.problems));
-        if let Some(fix) = self.fix { failure.with("fix", fix) } else { failure }
+        Failure::new(code).with("problems", sentence(&self.problems)).with_some("fix", self.fix)
     }
 }
 

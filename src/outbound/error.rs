@@ -104,16 +104,16 @@ fn tls_failure(error: &rustls::Error, steps: &Steps, secrets: &Secrets) -> Failu
 fn certificate_failure(error: &CertificateError, steps: &Steps, secrets: &Secrets) -> Failure {
     let dated = |code, time: &rustls::pki_types::UnixTime| {
         let date = day(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()));
-        let failure = Failure::new(code).with("date", date);
-        if steps.about_an_intermediate { failure.with("which", "intermediate ") } else { failure }
+        let which = steps.about_an_intermediate.then_some("intermediate ");
+        Failure::new(code).with("date", date).with_some("which", which)
     };
     match error {
         CertificateError::ExpiredContext { not_after, .. } => dated(Code::TlsExpired, not_after),
         CertificateError::NotValidYetContext { not_before, .. } => dated(Code::TlsNotYetValid, not_before),
         // A private authority that was renewed under its old name is found by that name, and then its key does not fit.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            let failure = Failure::new(Code::TlsUnknownIssuer);
-            if steps.self_signed { failure.with("issuer", ": it is self-signed") } else { failure }
+            let issuer = steps.self_signed.then_some(": it is self-signed");
+            Failure::new(Code::TlsUnknownIssuer).with_some("issuer", issuer)
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {

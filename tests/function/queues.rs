@@ -607,13 +607,13 @@ async fn a_change_of_the_destination_decides_over_what_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_has_the_number_of_its_beginning() {
-    let receiver = Receiver::start(Reply::Slow(Duration::from_secs(2), 503)).await;
+    let receiver = Receiver::start(Reply::Slow(Duration::from_secs(4), 503)).await;
     let bench = Bench::start(&one(&receiver.url())).await;
     let schedule = Schedule::new((WEBHOOK_ID, "soc"), 12);
     let third = (1..100).map(Duration::from_secs).find(|age| schedule.attempt(*age) == 3).unwrap();
     bench.aws.send(&bench.retry, &example(), waits_for("soc")).await;
     // The third point passes while the second attempt waits for its answer.
-    let record = aged(bench.next_retry().await, third.saturating_sub(Duration::from_secs(2)));
+    let record = aged(bench.next_retry().await, third.saturating_sub(Duration::from_secs(4)));
     assert_eq!(failed(&bench.invoke(&[record]).await), 1);
     let line = bench.results().await.remove(0);
     assert_eq!((&line["result"], &line["attempt"]), (&json!("retrying"), &json!(2)), "{line}");
